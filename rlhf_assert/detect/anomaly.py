@@ -1,0 +1,60 @@
+"""What a detector finds, and what a detector is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+
+class Severity(IntEnum):
+    """How much an anomaly matters, by its consequence and not by its size.
+
+    `critical` means that the run is not worth its compute from the onset on; a one-step spike that recovers is at
+    most a `warning`.
+    """
+
+    info = 0
+    warning = 1
+    critical = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anomaly:
+    """Something that a sound training does not do.
+
+    Attributes:
+        kind: the phenomenon in kebab-case, for example `non-finite`.
+        metric: canonical name of the metric that shows it.
+        severity: see `Severity`.
+        onset: the first step that shows it.
+        summary: one clause without the metric's name, for example `not finite at step 41`.
+        evidence: the numbers behind it, by name.
+        causes: likely causes, the likeliest first.
+        remedy: what to try, in one sentence.
+    """
+
+    kind: str
+    metric: str
+    severity: Severity
+    onset: int
+    summary: str
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
+    causes: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+class Detector(Protocol):
+    """A streaming detector for one run. It sees each row once, in order, so it cannot look ahead.
+
+    `metrics` holds the canonical metrics of one row as floats (NaN and infinities included; None where the
+    framework logged null). A detector reports an anomaly once, when it finds it, not at every later row.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name for configuration and reports, in kebab-case."""
+
+    def update(self, step: int, metrics: Mapping[str, float | None]) -> Iterable[Anomaly]:
+        """Take one row and return what it completes."""

@@ -1,0 +1,247 @@
+"""The append-only writer of a run directory (format 1).
+
+A run directory holds `run.json` (what ran and how it ended) and four append-only JSONL files. Each line goes to the
+kernel in one unbuffered write, so a process killed with SIGKILL loses no complete line.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from rlhf_assert.errors import RecordingError
+from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
+
+FORMAT = 1
+RunStatus = Literal["running", "completed", "stopped", "crashed", "timeout"]
+Metrics = dict[str, float | None]
+
+
+class Recorder:
+    """Writes one run directory: metrics and samples from rank 0, resources from every rank.
+
+    Args:
+        path: the run directory; created if need be.
+        rank: rank of this process; only rank 0 writes `run.json`, metrics, samples and events.
+
+    Raises:
+        RecordingError: the folder cannot be written, now or (full disk) at any later call.
+    """
+
+    def __init__(self, path: Path, *, rank: int = 0, **info: Any) -> None:
+        self.path = path
+        self.rank = rank
+        self.monitor_seconds = 0.0
+        self._keys: dict[str, tuple[str | None, int]] = {}
+        self._files: dict[str, AppendOnlyFile] = {}
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot create the run directory: {error.strerror}") from error
+        self.info: dict[str, Any] = {
+            "format": FORMAT,
+            "id": path.name,
+            "status": "running",
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": time.time(),
+            **info,
+        }
+        self._write_info()
+
+    def describe(self, **info: Any) -> None:
+        """Add or replace fields of `run.json`."""
+        self.info.update(info)
+        self._write_info()
+
+    def row(self, step: int, original: Mapping[str, Any], *, epoch: float | None = None) -> Metrics:
+        """Append one row of metrics and return it by canonical name, derived ratios included.
+
+        Args:
+            step: the optimizer step that the row belongs to.
+            original: the framework's own keys and values; a value that is no number is kept as text.
+            epoch: the epoch, where the framework knows it.
+        """
+        metrics: Metrics = {}
+        kept: dict[str, float | str | None] = {}
+        ranks: dict[str, int] = {}
+        for key, value in original.items():
+            if type(value) is not float:
+                value = as_number(value)  # noqa: PLW2901
+            kept[key] = encode_number(value)
+            name, rank = self._keys.get(key) or self._learn(key)
+            if name is None or isinstance(value, str):
+                continue
+            if name not in ranks or rank < ranks[name]:
+                ranks[name] = rank
+                metrics[name] = value
+        add_derived(metrics)
+        line: dict[str, Any] = {"step": step, "time": time.time()}
+        if epoch is not None:
+            line["epoch"] = epoch
+        line["metrics"] = {name: encode_number(value) for name, value in metrics.items()}
+        line["original"] = kept
+        if self.rank == 0:  # encoded already: `append` would walk the row a second time
+            self._file("metrics").append(orjson.dumps(line) + b"\n")
+        return metrics
+
+    def samples(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append per-sample records; the fields are those of `run.Samples`."""
+        lines = [orjson.dumps(encode(record)) for record in records]
+        if lines and self.rank == 0:
+            self._file("samples").append(b"\n".join(lines) + b"\n")
+
+    def event(self, name: str, step: int | None = None, **fields: Any) -> None:
+        """Append a lifecycle event."""
+        self.append("events", {"event": name, "step": step, "time": time.time(), **fields})
+
+    def resources(self, usage: Mapping[str, Any]) -> None:
+        """Append one resource sample of this rank; ranks above 0 write `resources.rankN.jsonl`."""
+        name = "resources" if self.rank == 0 else f"resources.rank{self.rank}"
+        line = {"time": time.time(), "rank": self.rank, **usage}
+        self._file(name).append(orjson.dumps(encode(line)) + b"\n")
+
+    def append(self, file: str, line: Mapping[str, Any]) -> None:
+        """Append one line to `<file>.jsonl`; a rank above 0 writes nothing."""
+        if self.rank == 0:
+            self._file(file).append(orjson.dumps(encode(line)) + b"\n")
+
+    def finish(self, status: RunStatus, error: Mapping[str, str] | None = None) -> None:
+        """Write how the run ended and close the files."""
+        self.info.update(status=status, finished=time.time(), monitor_seconds=self.monitor_seconds)
+        if error is not None:
+            self.info["error"] = dict(error)
+        try:
+            self._write_info()
+        finally:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def _learn(self, key: str) -> tuple[str | None, int]:
+        known = (canonical_name(key), key_priority(key))
+        if len(self._keys) < 10_000:  # a framework that invents a key at every step must not cost memory
+            self._keys[key] = known
+        return known
+
+    def _file(self, name: str) -> AppendOnlyFile:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = AppendOnlyFile(self.path / f"{name}.jsonl")
+        return file
+
+    def _write_info(self) -> None:
+        if self.rank == 0:
+            write_json(self.path / "run.json", self.info)
+
+
+class AppendOnlyFile:
+    """A file to which whole lines are appended, each in one write.
+
+    Raises:
+        RecordingError: a line could not be written; the file ends with the last complete line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def append(self, lines: bytes) -> None:
+        """Append complete lines, or nothing."""
+        try:
+            written = os.write(self._descriptor, lines)
+        except OSError as error:
+            raise self._full(error.strerror or "write failed") from error
+        if written != len(lines):
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            raise self._full("no space left")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _full(self, reason: str) -> RecordingError:
+        return RecordingError(
+            f"{self.path}: cannot write: {reason}; what was recorded so far is kept: free space, or choose another "
+            "folder, and run again"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one step, so that a reader never sees half of it.
+
+    Raises:
+        RecordingError: the file cannot be written; the former content stays.
+    """
+    draft = path.with_suffix(".draft")
+    try:
+        draft.write_bytes(orjson.dumps(encode(content), option=orjson.OPT_INDENT_2, default=str))
+        draft.replace(path)
+    except OSError as error:
+        raise RecordingError(
+            f"{path}: cannot be written: {error.strerror}; what was recorded before is kept"
+        ) from error
+
+
+def as_number(value: Any) -> float | str | None:
+    """Return a logged value as a float, None as None, and text that is no number as text.
+
+    Frameworks log numbers as int, bool, text, numpy scalars and one-element tensors.
+    """
+    if value is None or isinstance(value, float):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return str(value)
+
+
+def encode_number(value: float | str | None) -> float | str | None:
+    """Return the JSON form of a number: NaN and infinities as "nan", "inf" and "-inf"."""
+    if type(value) is not float or value - value == 0.0:
+        return value
+    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def decode_number(value: Any) -> float | None:
+    """Return the number of its JSON form (see `encode_number`); None if it stands for none."""
+    if isinstance(value, float):
+        return value
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def encode(value: Any) -> Any:
+    """Return `value` with every non-finite number in it in its JSON form."""
+    if isinstance(value, float):
+        return encode_number(value)
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    return encode(as_number(value))
+
+
+def add_derived(metrics: Metrics) -> None:
+    """Add the ratios of `metrics.DERIVED` whose two parts are in the row; 0/0 is NaN-free and left out."""
+    for name, (numerator, denominator) in DERIVED.items():
+        above = metrics.get(numerator)
+        below = metrics.get(denominator, metrics.get("loss") if denominator == "policy_loss" else None)
+        if above is not None and below is not None and below != 0.0:
+            metrics[name] = above / below
