@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rlhf_assert.record import Recorder as Recorder
     from rlhf_assert.run import Run as Run
     from rlhf_assert.run import read_run as read_run
-    from rlhf_assert.scenario import Scenario as Scenario
-    from rlhf_assert.scenario import scenario as scenario
+    from rlhf_assert.scenarios import Scenario as Scenario
+    from rlhf_assert.scenarios import scenario as scenario
     from rlhf_assert.series import Series as Series
 
 __version__ = "0.1.0"
@@ -27,12 +27,12 @@ _HOMES = {
     "Check": "check",
     "Recorder": "record",
     "Run": "run",
-    "Scenario": "scenario",
+    "Scenario": "scenarios",
     "Series": "series",
     "Severity": "detect.anomaly",
     "Status": "check",
     "read_run": "run",
-    "scenario": "scenario",
+    "scenario": "scenarios",
 }
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings

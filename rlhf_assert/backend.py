@@ -8,13 +8,13 @@ from typing import Protocol
 
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.record import Recorder
-from rlhf_assert.scenario import Scenario
+from rlhf_assert.scenarios import Scenario
 
 ENTRY_POINT_GROUP = "rlhf_assert.backends"
 
 
 class Backend(Protocol):
-    """Trains scenarios with one framework. Its module may be imported anywhere; only `warm_up` imports the framework."""
+    """Trains scenarios with one framework; importing its module is cheap, only `warm_up` imports the framework."""
 
     @property
     def name(self) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from rlhf_assert.detect.anomaly import Anomaly
+from rlhf_assert.detect.anomaly import Anomaly, decode_anomaly, encode_anomaly
+from rlhf_assert.record import encode
 
 
 class Status(StrEnum):
     """What a check came to. Missing is not healthy: only PASS and FAIL judge."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105
     FAIL = "fail"
     SKIPPED = "skipped"
     INSUFFICIENT = "insufficient"
@@ -49,3 +52,21 @@ class Check:
     samples: tuple[str, ...] = ()
     note: str = ""
     override: str = ""
+
+
+def encode_check(check: Check) -> dict[str, Any]:
+    """Return the JSON form of a check, non-finite numbers as text."""
+    fields = {name: getattr(check, name) for name in Check.__dataclass_fields__}
+    encoded: dict[str, Any] = encode({**fields, "anomalies": [encode_anomaly(found) for found in check.anomalies]})
+    return encoded
+
+
+def decode_check(record: Mapping[str, Any]) -> Check:
+    """Return the check of its JSON form."""
+    fields = {name: record[name] for name in Check.__dataclass_fields__}
+    for name, value in fields.items():
+        if isinstance(value, list):
+            fields[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    fields["status"] = Status(fields["status"])
+    fields["anomalies"] = tuple(decode_anomaly(found) for found in record["anomalies"])
+    return Check(**fields)

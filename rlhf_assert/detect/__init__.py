@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.default import default_detectors
+from rlhf_assert.detect.scan import discover, scan
 
-__all__ = ["Anomaly", "Detector", "Severity"]
+__all__ = ["Anomaly", "Detector", "Severity", "default_detectors", "discover", "scan"]

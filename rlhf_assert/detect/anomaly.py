@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+from rlhf_assert.record import encode
 
 
 class Severity(IntEnum):
@@ -58,3 +60,18 @@ class Detector(Protocol):
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> Iterable[Anomaly]:
         """Take one row and return what it completes."""
+
+
+def encode_anomaly(anomaly: Anomaly) -> dict[str, Any]:
+    """Return the JSON form of an anomaly; the severity by name, non-finite numbers as text."""
+    fields = {name: getattr(anomaly, name) for name in Anomaly.__dataclass_fields__}
+    encoded: dict[str, Any] = encode({**fields, "severity": anomaly.severity.name})
+    return encoded
+
+
+def decode_anomaly(record: Mapping[str, Any]) -> Anomaly:
+    """Return the anomaly of its JSON form."""
+    fields = {name: record[name] for name in Anomaly.__dataclass_fields__}
+    fields["severity"] = Severity[fields["severity"]]
+    fields["causes"] = tuple(fields["causes"])
+    return Anomaly(**fields)

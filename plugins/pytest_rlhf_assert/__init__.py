@@ -1,0 +1,186 @@
+"""The pytest plugin: options, marker and fixtures.
+
+pytest imports this module in every session, so it imports nothing but pytest: what trains, judges and reports is
+imported by the first hook or fixture that needs it. A session that uses none of it pays nothing; for the same reason
+this module opts out of assertion rewriting: PYTEST_DONT_REWRITE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest  # noqa: TID253 - this is a pytest plugin
+
+if TYPE_CHECKING:
+    from rlhf_assert.check import Check
+    from rlhf_assert.run import Run
+
+MARKER = (
+    "rlhf_scenario(scenario, *, steps=None, seed=None): the training that this test judges; a scenario's name, or a "
+    "function decorated with @rlhf_assert.scenario"
+)
+SESSION_PLUGIN = "rlhf-assert-session"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and ini values."""
+    group = parser.getgroup("rlhf-assert", "train for real, and judge what was recorded (rlhf-assert)")
+    group.addoption(
+        "--rlhf-scenario",
+        action="append",
+        nargs="?",
+        const="all",
+        metavar="NAME|all|list|FILE.py[::NAME]",
+        help="train a scenario and judge it; bare: all whose backend is installed; repeatable",
+    )
+    group.addoption("--rlhf-seed", metavar="SPEC", help="seeds: 0, 0-4 or 0,3,7 (default: 0)")
+    group.addoption("--rlhf-steps", metavar="N", help="steps in place of each scenario's own")
+    group.addoption("--rlhf-out", metavar="DIR", help="keep run directories and reports in DIR")
+    group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
+    parser.addini("rlhf_out", "as --rlhf-out", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and without a path the packaged health tests as what runs."""
+    config.addinivalue_line("markers", MARKER)
+    if config.getoption("rlhf_scenario"):
+        from pytest_rlhf_assert import selection
+
+        selection.configure(config)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Answer `--rlhf-scenario=list`."""
+    if "list" not in (config.getoption("rlhf_scenario") or ()):
+        return None
+    from pytest_rlhf_assert import selection
+
+    return selection.print_list()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that uses `rlhf_run` its scenarios and seeds."""
+    if "rlhf_run" in metafunc.fixturenames:
+        from pytest_rlhf_assert import selection
+
+        selection.parametrize(metafunc)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where a test uses a run, register what trains and reports, and start importing the backends."""
+    used = [item for item in session.items if "rlhf_run" in getattr(item, "fixturenames", ())]
+    if used and not session.config.option.collectonly:
+        from pytest_rlhf_assert import training
+
+        training.begin(session.config, used)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what trains, with its versions."""
+    if not config.getoption("rlhf_scenario"):
+        return None
+    from pytest_rlhf_assert import selection
+
+    return selection.header(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give every xdist worker the folder of this session's runs."""
+    from pytest_rlhf_assert import training
+
+    node.workerinput["rlhf_session"] = training.session_name(node.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Make the verdict the message that summaries, JUnit and annotations repeat."""
+    report = yield
+    if call.excinfo is not None and hasattr(call.excinfo.value, "check"):
+        from pytest_rlhf_assert import reporting
+
+        reporting.shorten(report, call.excinfo.value)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the health section, where a test judged a run (here or on one of xdist's workers)."""
+    if _judged(terminalreporter):
+        from pytest_rlhf_assert import reporting
+
+        reporting.print_summary(terminalreporter)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """End the child processes; a session that was asked to judge and judged nothing is not green."""
+    config = session.config
+    if config.pluginmanager.has_plugin(SESSION_PLUGIN):
+        from pytest_rlhf_assert import training
+
+        training.end(config)
+    if config.getoption("rlhf_scenario") and not hasattr(config, "workerinput") and not config.option.collectonly:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if exitstatus == pytest.ExitCode.OK and reporter is not None and not reporter.getreports("passed"):
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture(scope="session")
+def rlhf_run(request: pytest.FixtureRequest) -> Run:
+    """The recorded run of the test's scenario; trained once per session, seed and number of steps."""
+    from pytest_rlhf_assert import training
+
+    return training.recorded_run(request)
+
+
+@pytest.fixture
+def assert_kl_anomaly_free(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
+    """Assert that the policy stays near its reference; see `rlhf_assert.assert_kl_anomaly_free`."""
+    return _bound(request, rlhf_run, "assert_kl_anomaly_free")
+
+
+@pytest.fixture
+def assert_checkpoints_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
+    """Assert that every checkpoint is sound; see `rlhf_assert.assert_checkpoints_healthy`."""
+    return _bound(request, rlhf_run, "assert_checkpoints_healthy")
+
+
+@pytest.fixture
+def assert_rewards_reliable(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
+    """Assert that the rewards can be trusted; see `rlhf_assert.assert_rewards_reliable`."""
+    return _bound(request, rlhf_run, "assert_rewards_reliable")
+
+
+@pytest.fixture
+def assert_run_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Assert that every check passes; see `rlhf_assert.assert_run_healthy`."""
+    return _bound(request, rlhf_run, "assert_run_healthy")
+
+
+@pytest.fixture
+def rlhf_assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
+    """Call any assertion of `rlhf_assert` on the run: `rlhf_assert_check(assert_losses_sound, ...)`."""
+    from pytest_rlhf_assert import assertions
+
+    def check(assertion: Callable[..., Check], **options: Any) -> Check:
+        __tracebackhide__ = True
+        return assertions.bind(request, rlhf_run, assertion)(**options)
+
+    return check
+
+
+def _bound(request: pytest.FixtureRequest, run: Run, name: str) -> Callable[..., Any]:
+    import rlhf_assert
+    from pytest_rlhf_assert import assertions
+
+    return assertions.bind(request, run, getattr(rlhf_assert, name))
+
+
+def _judged(reporter: pytest.TerminalReporter) -> bool:
+    return any(
+        name == "rlhf.run"
+        for reports in reporter.stats.values()
+        for report in reports
+        for name, _ in getattr(report, "user_properties", ())
+    )

@@ -1,0 +1,157 @@
+"""Trains what the session's tests ask for: each scenario, seed and number of steps once, also under xdist."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest  # noqa: TID253 - this is a pytest plugin
+from filelock import FileLock
+
+from pytest_rlhf_assert import SESSION_PLUGIN
+from pytest_rlhf_assert.selection import Request
+from rlhf_assert.backend import find_backend
+from rlhf_assert.errors import RlhfAssertError
+from rlhf_assert.run import Run, read_run
+from rlhf_assert.runner import Runner
+from rlhf_assert.scenarios import by_name
+
+NAME = pytest.StashKey[str]()
+
+
+class TrainingSession:
+    """The trainings of one pytest process.
+
+    Attributes:
+        runner: trains.
+        folder: holds the session's run directories; all workers of xdist share it.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.runner = Runner(in_process=config.getoption("rlhf_in_process"))
+        self._folder: Path | None = None
+
+    def folder(self, temporary: pytest.TempPathFactory) -> Path:
+        """Return the folder of the session's run directories; it is not there yet.
+
+        Args:
+            temporary: where runs go without `--rlhf-out`.
+        """
+        if self._folder is None:
+            out = self.config.getoption("rlhf_out") or self.config.getini("rlhf_out")
+            worker = hasattr(self.config, "workerinput")
+            base = temporary.getbasetemp()
+            parent = Path(out) if out else (base.parent if worker else base) / "rlhf"
+            self._folder = parent / session_name(self.config)
+        return self._folder
+
+    def run(self, request: Request, folder: Path) -> Run:
+        """Return the recorded run of a request; whoever comes first trains, the others wait and read."""
+        path = folder / request.key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RlhfAssertError(
+                f"{folder}: cannot be created: {error.strerror}; choose another folder with --rlhf-out"
+            ) from error
+        with FileLock(folder / f"{request.key}.lock"):
+            if (path / "run.json").exists():
+                return read_run(path)
+            show = progress(self.config, request, path)
+            try:
+                return self.runner.run(
+                    request.scenario, path, seed=request.seed, steps=request.scenario.steps, on_progress=show
+                )
+            finally:
+                show(last=True)
+
+
+def begin(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    """Register the training session, and start importing the backends that the items need.
+
+    Raises:
+        pytest.UsageError: two different scenarios of the session share a name.
+    """
+    if not config.pluginmanager.has_plugin(SESSION_PLUGIN):
+        config.pluginmanager.register(TrainingSession(config), SESSION_PLUGIN)
+    requests = [getattr(getattr(item, "callspec", None), "params", {}).get("rlhf_run") for item in items]
+    try:
+        by_name(request.scenario for request in requests if request)
+    except RlhfAssertError as error:
+        raise pytest.UsageError(str(error)) from error
+    needed = {request.scenario.backend for request in requests if request and request.scenario.unmet() is None}
+    for backend in needed:
+        # What is wrong with a backend is said at the test that needs it.
+        with contextlib.suppress(RlhfAssertError):
+            current(config).runner.warm_up(backend)
+
+
+def current(config: pytest.Config) -> TrainingSession:
+    """Return the training session of this process."""
+    session = config.pluginmanager.get_plugin(SESSION_PLUGIN)
+    assert isinstance(session, TrainingSession)
+    return session
+
+
+def end(config: pytest.Config) -> None:
+    """End the child processes."""
+    current(config).runner.close()
+
+
+def session_name(config: pytest.Config) -> str:
+    """Return the name of this session's folder: time and a random part, the same on all workers of xdist."""
+    given: str | None = getattr(config, "workerinput", {}).get("rlhf_session")
+    if given is None:
+        given = config.stash.setdefault(NAME, f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}")
+    return given
+
+
+def recorded_run(fixture: pytest.FixtureRequest) -> Run:
+    """Train for `rlhf_run`, or skip with the reason why it cannot be trained here."""
+    request: Request | None = getattr(fixture, "param", None)
+    if request is None:
+        pytest.fail(
+            "rlhf_run needs to know what to train: mark the test with @pytest.mark.rlhf_scenario('trl-grpo'), or give "
+            "--rlhf-scenario=NAME",
+            pytrace=False,
+        )
+    session = current(fixture.config)
+    try:
+        reason = find_backend(request.scenario.backend).missing() or request.scenario.unmet()
+        if reason:
+            pytest.skip(reason)
+        run = session.run(request, session.folder(fixture.getfixturevalue("tmp_path_factory")))
+    except RlhfAssertError as error:
+        pytest.fail(str(error), pytrace=False)
+    if run.error and run.error["type"] == "UsageError":  # the scenario is wrong, not the training
+        pytest.fail(run.error["message"], pytrace=False)
+    return run
+
+
+def progress(config: pytest.Config, request: Request, path: Path) -> Callable[..., None]:
+    """Return a function that shows, on a terminal only, how far a training is; `last=True` clears the line."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if not getattr(reporter, "isatty", False):
+        return lambda **_: None
+    writer = config.get_terminal_writer()
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    began = time.monotonic()
+    shown = 0.0
+
+    def show(*, last: bool = False) -> None:
+        nonlocal shown
+        if not last and time.monotonic() - shown < 0.2:
+            return
+        shown = time.monotonic()
+        from rlhf_assert.report.live import progress_line
+
+        text = "" if last else progress_line(path, request.scenario.name, request.scenario.steps, shown - began)
+        with capture.global_and_fixture_disabled():
+            writer.write("\r\x1b[K" + text[: writer.fullwidth - 1], flush=True)
+
+    return show

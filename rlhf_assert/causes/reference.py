@@ -1,0 +1,85 @@
+"""The reference policy, what ties the policy to it, and whether the engines agree."""
+
+from __future__ import annotations
+
+from rlhf_assert.causes.finding import Finding, Likely, RuledOut, at_first_step
+from rlhf_assert.check import Check
+from rlhf_assert.numbers import number, setting
+from rlhf_assert.run import Run
+
+KL_CHECK = frozenset({"kl"})
+_COEFFICIENTS = ("beta", "kl_coef", "init_kl_coef")
+_DRIFT_KINDS = frozenset({"kl-runaway", "kl-limit"})
+
+
+def another_reference(run: Run, check: Check) -> Finding | None:
+    """The reference differs from the policy before any update: kl at step 1 is not 0."""
+    kl = run.series.get("kl_div")
+    if kl is None or not len(kl) or check.name not in {"kl", "rewards", "learning", "entropy"}:
+        return None
+    broken = any(found.kind == "kl-identity" for found in check.anomalies)
+    first = number(kl.first)
+    if not broken:
+        identical = check.name == "kl" and int(kl.steps[0]) <= 1 and abs(kl.first) < 1e-3
+        return RuledOut("reference differs from the start", f"kl at step 1 is {first}") if identical else None
+    return Likely(
+        f"the reference is not the policy it started from: kl is {first} at step 1, where it is 0 by definition",
+        (
+            "load the reference from the checkpoint that the policy starts from",
+            "the same dtype and quantisation for both, and dropout off",
+        ),
+    )
+
+
+def moved_reference(run: Run, check: Check) -> Finding | None:
+    """The reference's weights changed while the policy was trained."""
+    if check.name not in KL_CHECK:
+        return None
+    prints = [event for event in run.events if event.get("event") == "reference_fingerprint" and event.get("fingerprint")]
+    if len(prints) < 2:
+        return None
+    first, last = prints[0], prints[-1]
+    if first["fingerprint"] == last["fingerprint"]:
+        end = last.get("step") if last.get("step") is not None else run.steps
+        return RuledOut("reference moved", f"weights hash equal at steps {first.get('step') or 0} and {end}")
+    if run.config.get("sync_ref_model"):
+        return None  # it moves on purpose
+    return Likely(
+        "the reference moved with the policy: its weights' hash changed during training",
+        ("freeze the reference, or load it a second time: it shares tensors with the policy",),
+    )
+
+
+def no_pull(run: Run, check: Check) -> Finding | None:
+    """The policy ran away and nothing held it: the coefficient of the kl term is 0 or negative."""
+    if check.name not in KL_CHECK or at_first_step(check):
+        return None
+    name = next((name for name in _COEFFICIENTS if isinstance(run.config.get(name), int | float)), None)
+    if name is None:
+        return None
+    value = float(run.config[name])
+    if value > 0.0:
+        return RuledOut("no pull to the reference", f"{name} is {setting(value)}")
+    if not any(found.kind in _DRIFT_KINDS for found in check.anomalies):
+        return None
+    clause = "nothing pulls the policy to the reference" if value == 0.0 else "it pushes the policy away"
+    usual = 0.05 if name != "beta" else 0.04
+    remedy = [f"{name} = {usual}, and run again"]
+    rate = run.config.get("learning_rate")
+    if isinstance(rate, float) and rate > 0.0:
+        remedy.append(f"still there: learning_rate {setting(rate)} → {setting(float(f'{rate / 10:.0e}'))}")
+    return Likely(f"{name} = {setting(value)}, {clause}", tuple(remedy))
+
+
+def out_of_sync(run: Run, check: Check) -> Finding | None:
+    """The weights that sampled are not those that were trained: the importance ratio of step 1 is not 1."""
+    ratio = run.series.get("ratio")
+    if ratio is None or not len(ratio) or check.name not in {"kl", "policy_loss", "loss", "metrics"}:
+        return None
+    first = f"ratio at step 1 is {ratio.first:.4f}"
+    if any(found.kind == "ratio-identity" for found in check.anomalies):
+        return Likely(
+            f"the policy that sampled is not the one that is trained: {first}",
+            ("the rollout engine's weights, temperature and top-p", "dropout off while log-probabilities are taken"),
+        )
+    return RuledOut("weights out of sync", first) if abs(ratio.first - 1.0) < 1e-3 else None

@@ -1,0 +1,60 @@
+"""Whether what the trainer must log was logged."""
+
+from __future__ import annotations
+
+from rlhf_assert.check import Check
+from rlhf_assert.checks.outcome import failed, passed, skipped
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.errors import suggest
+from rlhf_assert.numbers import count
+from rlhf_assert.run import Run
+
+NAME = "completeness"
+
+
+def judge_promised_metrics(run: Run) -> Check:
+    """Judge whether every promised metric was logged; a run without a single row fails whatever it promised."""
+    if not run.rows:
+        return _failed(run, f"the run logged nothing: it ended {run.status} without a row", ())
+    if not run.promised:
+        return skipped(NAME, "the scenario and its backend promise no metric")
+    missing = [metric for metric in run.promised if metric not in run.series]
+    if not missing:
+        return passed(NAME, f"all {count(len(run.promised), 'promised metric')} logged", run.promised)
+    headline = f"{count(len(missing), 'promised metric')} not logged: {', '.join(missing)}"
+    return _failed(run, headline, tuple(missing))
+
+
+def judge_each_promised_metric(run: Run) -> tuple[Check, ...]:
+    """Judge each promised metric by itself, for reports of one line per metric; nothing promised is no check."""
+    return tuple(judge_promised_metric(run, metric) for metric in run.promised)
+
+
+def judge_promised_metric(run: Run, metric: str) -> Check:
+    """Judge whether one metric was logged. Its values are no matter here: null is logged."""
+    if metric in run.series:
+        return passed(NAME, f"{metric} logged on {count(len(run[metric]), 'row')} of {len(run.rows)}", (metric,))
+    return _failed(run, f"{metric} was promised and never logged", (metric,))
+
+
+def _failed(run: Run, headline: str, missing: tuple[str, ...]) -> Check:
+    sign = Anomaly(
+        kind="missing-metric",
+        metric=missing[0] if missing else "",
+        severity=Severity.critical,
+        onset=run.rows[0].step if run.rows else 0,
+        summary="promised and never logged",
+    )
+    near = [f"{metric}{suggest(metric, run.unmapped)}" for metric in missing if suggest(metric, run.unmapped)]
+    unmapped = f"keys that no table knows: {', '.join(run.unmapped[:8])}" if run.unmapped else ""
+    return failed(
+        run,
+        NAME,
+        headline,
+        anomalies=[sign],
+        metrics=(),
+        evidence=[*near, *([unmapped] if unmapped else []), f"{count(len(run.rows), 'row')} logged"],
+        remedy=["a newer trainer may have renamed its keys: compare the run's keys with rlhf_assert/metrics.py"]
+        if missing
+        else ["the training's own output is in output.log of the run directory"],
+    )

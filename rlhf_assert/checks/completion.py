@@ -1,0 +1,74 @@
+"""Whether the training came to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf_assert.causes.crash import first_line
+from rlhf_assert.check import Check
+from rlhf_assert.checks.outcome import failed, passed
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.metrics import label
+from rlhf_assert.numbers import count
+from rlhf_assert.run import Run
+
+NAME = "completion"
+TRACEBACK_LINES = 8
+_SEVERE = {severity.name for severity in Severity if severity >= Severity.critical}
+
+
+def judge_completion(run: Run) -> Check:
+    """Judge how the training ended: a crash, a time limit, a signal or a stop of the monitor fails.
+
+    A training that still runs is judged as far as it got, which is not to its end: it fails too.
+    """
+    if run.status == "completed":
+        return passed(NAME, f"completed {count(run.steps, 'step')}", note=count(run.steps, "step"))
+    planned = run.info.get("steps")
+    progress = f"{run.steps} of {planned} steps" if isinstance(planned, int) else count(run.steps, "step")
+    kind, summary, remedy = _ending(run)
+    error = run.error or {}
+    tail = [line for line in str(error.get("traceback") or "").splitlines() if line.strip()][-TRACEBACK_LINES:]
+    sign = Anomaly(kind=kind, metric="", severity=Severity.critical, onset=_last_step(run), summary=summary)
+    return failed(
+        run,
+        NAME,
+        f"training {summary}",
+        anomalies=[sign],
+        evidence=[f"{progress} were logged", *tail],
+        remedy=[remedy] if remedy else [],
+    )
+
+
+def _ending(run: Run) -> tuple[str, str, str]:
+    """Return the kind of the end, a clause about it, and what to do."""
+    error = run.error or {}
+    at = f"at step {_last_step(run)}"
+    if run.status == "timeout":
+        return "timeout", f"hung {at}: {first_line(error) or 'no end within its time limit'}", (
+            "the stacks in output.log show where it stood; a longer time_limit if it only was slow"
+        )
+    if run.status == "stopped":
+        return "stopped", f"stopped {at} by the monitor: {_reason_for_stop(run.events)}", ""
+    if run.status == "running":
+        return "running", f"has not ended: it was {at} when it was read", "judge it again when it has ended"
+    if error.get("type") == "ProcessDied":
+        remedy = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"
+        return "killed", f"died {at}: {first_line(error)}", remedy if "SIGKILL" in first_line(error) else ""
+    said = ": ".join(text for text in (str(error.get("type") or "unknown error"), first_line(error)) if text)
+    return "crash", f"crashed {at}: {said}", ""
+
+
+def _last_step(run: Run) -> int:
+    """Return the step in which the training ended: the one after the last that was logged, if more were planned."""
+    planned = run.info.get("steps")
+    return min(run.steps + 1, planned) if isinstance(planned, int) and run.status != "stopped" else run.steps
+
+
+def _reason_for_stop(events: tuple[Mapping[str, Any], ...]) -> str:
+    """Return the anomaly for which the monitor stopped: the last critical one it recorded."""
+    for event in reversed(events):
+        if event.get("event") == "anomaly" and event.get("severity") in _SEVERE:
+            return f"{label(str(event.get('metric') or ''))} {event.get('summary') or event.get('kind')}"
+    return "it recorded no anomaly"

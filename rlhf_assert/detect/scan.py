@@ -1,0 +1,95 @@
+"""Feeding rows to detectors: while a run goes on (`Stream`), and afterwards (`discover`, `scan`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.default import default_detectors
+
+if TYPE_CHECKING:
+    from rlhf_assert.run import Row, Run
+
+MAX_METRICS = 1000
+"""Distinct metric names that are watched; later ones are left out, and the first of those is reported."""
+
+
+class Stream:
+    """Detectors, and the bound on what they may be asked to remember.
+
+    A detector's memory grows with the number of metric names, so only the first `MAX_METRICS` names reach it. That
+    some are left out is itself reported, once, as an anomaly of kind `too-many-metrics`.
+    """
+
+    def __init__(self, detectors: Iterable[Detector]) -> None:
+        self._updates = [detector.update for detector in detectors]
+        self._known: set[str] = set()
+        self._overflowed = False
+
+    def update(
+        self, step: int, metrics: Mapping[str, float | None]
+    ) -> tuple[Mapping[str, float | None], list[Anomaly]]:
+        """Take one row; return the part of it that is watched, and what the detectors found."""
+        found: list[Anomaly] = []
+        if not self._known.issuperset(metrics):
+            metrics = self._admit(step, metrics, found)
+        for update in self._updates:
+            found += update(step, metrics)
+        return metrics, found
+
+    def _admit(
+        self, step: int, metrics: Mapping[str, float | None], found: list[Anomaly]
+    ) -> Mapping[str, float | None]:
+        admitted = {}
+        for name, value in metrics.items():
+            if name not in self._known:
+                if len(self._known) == MAX_METRICS:
+                    if not self._overflowed:
+                        self._overflowed = True
+                        found.append(_overflow(step, name))
+                    continue
+                self._known.add(name)
+            admitted[name] = value
+        return admitted
+
+
+def discover(rows: Iterable[Row], detectors: Iterable[Detector]) -> Iterator[Anomaly]:
+    """Yield what the detectors find, as they find it: what a prefix of the rows shows never changes later."""
+    stream = Stream(detectors)
+    for row in rows:
+        yield from stream.update(row.step, row.metrics)[1]
+
+
+def scan(run_or_rows: Run | Iterable[Row], detectors: Iterable[Detector] | None = None) -> tuple[Anomaly, ...]:
+    """Feed every row, in the order in which it was logged, to the detectors.
+
+    Args:
+        run_or_rows: a run, or rows.
+        detectors: fresh detectors; by default `default_detectors`, for a run with its algorithm and configuration.
+
+    Returns:
+        The anomalies by onset. One that grew worse (same kind, metric and onset) is there once, in its last state.
+    """
+    if hasattr(run_or_rows, "rows"):
+        rows: Iterable[Row] = run_or_rows.rows
+        chosen = default_detectors(str(run_or_rows.info.get("algorithm") or ""), run_or_rows.config)
+    else:
+        rows, chosen = run_or_rows, default_detectors()
+    final: dict[tuple[str, str, int], Anomaly] = {}
+    for anomaly in discover(rows, chosen if detectors is None else detectors):
+        final[anomaly.kind, anomaly.metric, anomaly.onset] = anomaly
+    return tuple(sorted(final.values(), key=lambda anomaly: anomaly.onset))
+
+
+def _overflow(step: int, name: str) -> Anomaly:
+    return Anomaly(
+        kind="too-many-metrics",
+        metric=name,
+        severity=Severity.info,
+        onset=step,
+        summary=f"not watched, nor is any other new name: the run logs more than {MAX_METRICS} metrics",
+        evidence={"watched": MAX_METRICS},
+        causes=("a metric name that holds a step, a sample or a time",),
+        remedy="log what varies as a value, not in the metric's name",
+    )

@@ -1,0 +1,66 @@
+"""One training in this process, recorded to its end whatever the end is."""
+
+from __future__ import annotations
+
+import platform
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rlhf_assert import __version__
+from rlhf_assert.backend import find_backend
+from rlhf_assert.errors import TrainingStopped
+from rlhf_assert.record import Recorder, RunStatus
+from rlhf_assert.scenarios import Scenario
+
+
+def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int) -> RunStatus:
+    """Train a scenario in this process and record how it ended.
+
+    Returns:
+        The run's status. An exception of the training is recorded as a crash with its traceback, not raised; only
+        what asks the process itself to end (KeyboardInterrupt, SystemExit) is raised again.
+    """
+    backend = find_backend(scenario.backend)
+    recorder = Recorder(
+        path,
+        scenario=scenario.name,
+        backend=scenario.backend,
+        file=str(scenario.file),
+        seed=seed,
+        steps=steps,
+        learns=scenario.learns,
+        versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
+    )
+    try:
+        backend.train(scenario, recorder, seed=seed, steps=steps)
+    except TrainingStopped:
+        recorder.finish("stopped")
+        return "stopped"
+    except BaseException as error:
+        recorder.finish("crashed", describe_error(error))
+        if not isinstance(error, Exception):
+            raise
+        return "crashed"
+    recorder.finish("completed")
+    return "completed"
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """Return `type`, `message` and `traceback` of an exception, as `run.json` keeps them."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those of the packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
