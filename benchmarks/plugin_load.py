@@ -27,7 +27,9 @@ HEAVY = ("numpy", "torch", "transformers", "trl", "hypothesis", "ray")
 
 def load_seconds(module: str) -> tuple[float, list[str]]:
     code = CODE.format(module=module, heavy=HEAVY)
-    seconds, *heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    seconds, *heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     return float(seconds), heavy
 
 

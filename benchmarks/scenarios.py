@@ -12,7 +12,9 @@ import time
 def pytest_seconds(*arguments: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *arguments], cwd=folder, capture_output=True, text=True
+        )
         seconds = time.perf_counter() - start
     if done.returncode != 0:
         sys.exit(done.stdout[-3000:])

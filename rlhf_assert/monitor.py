@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.detect.scan import Stream
-from rlhf_assert.detect.trend import Trend, TrendTest
+from rlhf_assert.detect.trend import Trend, Trends
 from rlhf_assert.series import FloatArray
 
 __all__ = ["EpochStatistics", "Monitor", "Trend"]
@@ -50,31 +49,21 @@ class Monitor:
 
     def __init__(self, detectors: Iterable[Detector] | None = None) -> None:
         self._stream = Stream(default_detectors() if detectors is None else detectors)
-        self._tests: dict[str, TrendTest] = {}
+        self._trends = Trends()
         self._changed: dict[str, Trend] = {}
         self._epoch = _Epoch()
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
         """Take one row of canonical metrics and return the anomalies that it completes."""
         metrics, found = self._stream.update(step, metrics)
-        changed: dict[str, Trend] = {}
-        tests = self._tests
-        for name, value in metrics.items():
-            if value is None or value - value != 0.0:
-                continue
-            test = tests.get(name)
-            if test is None:
-                test = tests[name] = TrendTest()
-            if test.update(value):
-                changed[name] = test.trend
-        self._changed = changed
+        self._changed = self._trends.update(metrics)
         self._epoch.add(metrics)
         return found
 
     @property
     def trends(self) -> Mapping[str, Trend]:
         """The current trend of each metric that was ever finite; `stable` also while there is too little to tell."""
-        return {name: test.trend for name, test in self._tests.items()}
+        return self._trends.current()
 
     @property
     def changed(self) -> Mapping[str, Trend]:
@@ -97,7 +86,8 @@ class _Epoch:
     def __init__(self) -> None:
         self._rows: list[Mapping[str, float | None]] = []
         self._before = 0  # rows folded so far
-        self._moments: dict[str, _Moments] = {}
+        self._names: list[str] = []
+        self._moments = _Moments.of(np.empty(0), np.empty((0, 0)))
 
     def add(self, metrics: Mapping[str, float | None]) -> None:
         self._rows.append(dict(metrics))
@@ -106,85 +96,108 @@ class _Epoch:
 
     def statistics(self) -> dict[str, EpochStatistics]:
         self._fold()
-        return {name: moments.statistics() for name, moments in self._moments.items()}
+        moments = self._moments
+        with np.errstate(all="ignore"):
+            columns = zip(
+                self._names,
+                moments.count.tolist(),
+                moments.mean.tolist(),
+                np.sqrt(moments.squares / moments.count).tolist(),
+                moments.min.tolist(),
+                moments.max.tolist(),
+                moments.trend_score().tolist(),
+                strict=True,
+            )
+        return {
+            name: EpochStatistics(mean, std, least, greatest, _direction(score))
+            for name, count, mean, std, least, greatest, score in columns
+            if count
+        }
 
     def _fold(self) -> None:
         rows, self._rows = self._rows, []
-        names = dict.fromkeys(name for row in rows for name in row)
-        if not names:
-            self._before += len(rows)
+        if not rows:
             return
-        values = np.array([[row.get(name) for row in rows] for name in names], dtype=np.float64)  # None becomes NaN
-        usable = np.isfinite(values)
-        for name, row, keep in zip(names, values, usable, strict=True):
-            if keep.all():
-                batch, positions = row, np.arange(len(rows), dtype=np.float64)
-            else:
-                batch, positions = row[keep], np.flatnonzero(keep).astype(np.float64)
-            if len(batch):
-                added = _Moments.of(positions + self._before, batch)
-                known = self._moments.get(name)
-                self._moments[name] = added if known is None else known.join(added)
+        known = dict.fromkeys(self._names)
+        for row in rows:
+            known.update(dict.fromkeys(row))
+        self._names = list(known)
+        values = np.array([list(map(row.get, self._names)) for row in rows], dtype=np.float64).T  # None becomes NaN
+        positions = np.arange(self._before, self._before + len(rows), dtype=np.float64)
+        self._moments = self._moments.join(_Moments.of(positions, values))
         self._before += len(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Count, means, sums of squared and crossed deviations, and extremes of values over their positions."""
+    """Count, means, sums of squared and crossed deviations, and extremes: arrays of shape (metrics,)."""
 
-    count: int
-    position: float
-    mean: float
-    squared_positions: float
-    squares: float
-    crossed: float
-    min: float
-    max: float
+    count: FloatArray
+    position: FloatArray
+    mean: FloatArray
+    squared_positions: FloatArray
+    squares: FloatArray
+    crossed: FloatArray
+    min: FloatArray
+    max: FloatArray
 
     @classmethod
     def of(cls, positions: FloatArray, values: FloatArray) -> _Moments:
+        """Return the moments of the finite values: `positions` of shape (rows,), `values` of shape (metrics, rows)."""
+        usable = np.isfinite(values)
+        count = usable.sum(axis=1, dtype=np.float64)
+        divisor = np.maximum(count, 1.0)
         with np.errstate(all="ignore"):  # a value near the largest float overflows its square, and that is the answer
-            position, mean = float(positions.mean()), float(values.mean())
-            away, off = positions - position, values - mean
+            position = (usable * positions).sum(axis=1) / divisor
+            mean = (np.where(usable, values, 0.0) / divisor[:, None]).sum(axis=1)
+            away = np.where(usable, positions - position[:, None], 0.0)
+            off = np.where(usable, values - mean[:, None], 0.0)
             return cls(
-                len(values),
+                count,
                 position,
                 mean,
-                float(away @ away),
-                float(off @ off),
-                float(away @ off),
-                float(values.min()),
-                float(values.max()),
+                (away * away).sum(axis=1),
+                (off * off).sum(axis=1),
+                (away * off).sum(axis=1),
+                np.where(usable, values, np.inf).min(axis=1, initial=np.inf),
+                np.where(usable, values, -np.inf).max(axis=1, initial=-np.inf),
             )
 
     def join(self, other: _Moments) -> _Moments:
-        """Return the moments of both parts (Chan, Golub, LeVeque 1979)."""
-        count = self.count + other.count
-        share, weight = other.count / count, self.count * other.count / count
-        away, off = other.position - self.position, other.mean - self.mean
-        return _Moments(
-            count,
-            self.position + away * share,
-            self.mean + off * share,
-            self.squared_positions + other.squared_positions + away * away * weight,
-            self.squares + other.squares + off * off * weight,
-            self.crossed + other.crossed + away * off * weight,
-            min(self.min, other.min),
-            max(self.max, other.max),
-        )
+        """Return the moments of both parts (Chan, Golub, LeVeque 1979); metrics new in `other` come last there."""
+        new = len(other.count) - len(self.count)
+        if new:
+            empty = _Moments.of(np.empty(0), np.empty((new, 0)))
+            return _Moments(
+                *(np.concatenate([getattr(self, field.name), getattr(empty, field.name)]) for field in fields(_Moments))
+            ).join(other)
+        with np.errstate(all="ignore"):
+            count = self.count + other.count
+            share = other.count / np.maximum(count, 1.0)
+            weight = self.count * share
+            away, off = other.position - self.position, other.mean - self.mean
+            return _Moments(
+                count,
+                self.position + away * share,
+                self.mean + off * share,
+                self.squared_positions + other.squared_positions + away * away * weight,
+                self.squares + other.squares + off * off * weight,
+                self.crossed + other.crossed + away * off * weight,
+                np.minimum(self.min, other.min),
+                np.maximum(self.max, other.max),
+            )
 
-    def statistics(self) -> EpochStatistics:
-        return EpochStatistics(self.mean, math.sqrt(self.squares / self.count), self.min, self.max, self._trend())
+    def trend_score(self) -> FloatArray:
+        """Return the correlation of value and row through Fisher's transformation: standard normal without a trend.
 
-    def _trend(self) -> Trend:
-        """Test the correlation of value and row with Fisher's transformation, which is near normal from 10 rows on."""
-        scale = math.sqrt(self.squared_positions) * math.sqrt(self.squares)
-        if self.count < 10 or not 0.0 < scale < math.inf:
-            return "stable"
-        correlation = self.crossed / scale
-        if math.isnan(correlation):
-            return "stable"
-        score = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, correlation))) * math.sqrt(self.count - 3)
-        if abs(score) < 2.576:
-            return "stable"
-        return "increasing" if score > 0 else "decreasing"
+        NaN where there are fewer than 10 values, or where they do not differ.
+        """
+        correlation = self.crossed / (np.sqrt(self.squared_positions) * np.sqrt(self.squares))
+        score = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)) * np.sqrt(self.count - 3)
+        return np.where(self.count >= 10, score, np.nan)
+
+
+def _direction(score: float) -> Trend:
+    if score > 2.576:  # 1 %, both directions together
+        return "increasing"
+    return "decreasing" if score < -2.576 else "stable"

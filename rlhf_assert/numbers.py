@@ -39,7 +39,7 @@ def share(value: float) -> str:
 
 def setting(value: object) -> str:
     """Return a hyper-parameter as one would type it: `0.04`, `1e-05`, `1.0`, `True`."""
-    return value if isinstance(value, str) else repr(value)
+    return value if isinstance(value, str) else repr(float(f"{value:.4g}") if isinstance(value, float) else value)
 
 
 def count(number_of: int, thing: str) -> str:

@@ -22,6 +22,7 @@ from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
 FORMAT = 1
 RunStatus = Literal["running", "completed", "stopped", "crashed", "timeout"]
 Metrics = dict[str, float | None]
+Plan = tuple[tuple[str, list[str]], ...]
 
 
 class Recorder:
@@ -39,7 +40,7 @@ class Recorder:
         self.path = path
         self.rank = rank
         self.monitor_seconds = 0.0
-        self._keys: dict[str, tuple[str | None, int]] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
         self._files: dict[str, AppendOnlyFile] = {}
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -69,34 +70,31 @@ class Recorder:
             original: the framework's own keys and values; a value that is no number is kept as text.
             epoch: the epoch, where the framework knows it.
         """
-        metrics: Metrics = {}
-        kept: dict[str, float | str | None] = {}
-        ranks: dict[str, int] = {}
-        for key, value in original.items():
-            if type(value) is not float:
-                value = as_number(value)  # noqa: PLW2901
-            kept[key] = encode_number(value)
-            name, rank = self._keys.get(key) or self._learn(key)
-            if name is None or isinstance(value, str):
-                continue
-            if name not in ranks or rank < ranks[name]:
-                ranks[name] = rank
-                metrics[name] = value
+        kept = {key: value if type(value) is float else as_number(value) for key, value in original.items()}
+        keys = tuple(kept)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plan(keys)
+        finite = all_finite(kept)
+        metrics: Metrics = {name: kept[first[0]] for name, first in plan} if finite else _pick(plan, kept)  # type: ignore[misc]
         add_derived(metrics)
         line: dict[str, Any] = {"step": step, "time": time.time()}
         if epoch is not None:
             line["epoch"] = epoch
-        line["metrics"] = {name: encode_number(value) for name, value in metrics.items()}
-        line["original"] = kept
+        if finite and all_finite(metrics):  # nearly every row; it goes to disk as it stands
+            line["metrics"], line["original"] = metrics, kept
+        else:
+            line["metrics"] = {name: encode_number(value) for name, value in metrics.items()}
+            line["original"] = {key: encode_number(value) for key, value in kept.items()}
         if self.rank == 0:  # encoded already: `append` would walk the row a second time
-            self._file("metrics").append(orjson.dumps(line) + b"\n")
+            self._file("metrics").append(dump_line(line))
         return metrics
 
     def samples(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append per-sample records; the fields are those of `run.Samples`."""
-        lines = [orjson.dumps(encode(record)) for record in records]
+        lines = [dump_line(record) for record in map(encode, records)]
         if lines and self.rank == 0:
-            self._file("samples").append(b"\n".join(lines) + b"\n")
+            self._file("samples").append(b"".join(lines))
 
     def event(self, name: str, step: int | None = None, **fields: Any) -> None:
         """Append a lifecycle event."""
@@ -106,12 +104,12 @@ class Recorder:
         """Append one resource sample of this rank; ranks above 0 write `resources.rankN.jsonl`."""
         name = "resources" if self.rank == 0 else f"resources.rank{self.rank}"
         line = {"time": time.time(), "rank": self.rank, **usage}
-        self._file(name).append(orjson.dumps(encode(line)) + b"\n")
+        self._file(name).append(dump_line(encode(line)))
 
     def append(self, file: str, line: Mapping[str, Any]) -> None:
         """Append one line to `<file>.jsonl`; a rank above 0 writes nothing."""
         if self.rank == 0:
-            self._file(file).append(orjson.dumps(encode(line)) + b"\n")
+            self._file(file).append(dump_line(encode(line)))
 
     def finish(self, status: RunStatus, error: Mapping[str, str] | None = None) -> None:
         """Write how the run ended and close the files."""
@@ -125,11 +123,16 @@ class Recorder:
                 file.close()
             self._files.clear()
 
-    def _learn(self, key: str) -> tuple[str | None, int]:
-        known = (canonical_name(key), key_priority(key))
-        if len(self._keys) < 10_000:  # a framework that invents a key at every step must not cost memory
-            self._keys[key] = known
-        return known
+    def _plan(self, keys: tuple[str, ...]) -> Plan:
+        """Return, by canonical name, the keys of a row that map to it, the one that wins first."""
+        plan: dict[str, list[str]] = {}
+        for key in sorted(keys, key=key_priority):
+            if (name := canonical_name(key)) is not None:
+                plan.setdefault(name, []).append(key)
+        made = tuple(plan.items())
+        if len(self._plans) < 1000:  # a framework that invents a key at every step must not cost memory
+            self._plans[keys] = made
+        return made
 
     def _file(self, name: str) -> AppendOnlyFile:
         file = self._files.get(name)
@@ -167,8 +170,10 @@ class AppendOnlyFile:
             raise self._full("no space left")
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; a later append raises."""
+        descriptor, self._descriptor = self._descriptor, -1  # the number may soon be another file's
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _full(self, reason: str) -> RecordingError:
         return RecordingError(
@@ -185,7 +190,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     draft = path.with_suffix(".draft")
     try:
-        draft.write_bytes(orjson.dumps(encode(content), option=orjson.OPT_INDENT_2, default=str))
+        draft.write_bytes(orjson.dumps(_plain(encode(content)), option=orjson.OPT_INDENT_2, default=str))
         draft.replace(path)
     except OSError as error:
         raise RecordingError(
@@ -198,12 +203,53 @@ def as_number(value: Any) -> float | str | None:
 
     Frameworks log numbers as int, bool, text, numpy scalars and one-element tensors.
     """
-    if value is None or isinstance(value, float):
+    if value is None or type(value) is float:
         return value
     try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
+        item = getattr(value, "item", None)
+        return float(value if item is None else item())
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return str(value)
+
+
+def _pick(plan: Plan, kept: Mapping[str, float | str | None]) -> Metrics:
+    """Return the canonical metrics of a row; text never wins over a key that holds a number or null."""
+    metrics: Metrics = {}
+    for name, keys in plan:
+        for key in keys:
+            value = kept[key]
+            if not isinstance(value, str):
+                metrics[name] = value
+                break
+    return metrics
+
+
+def all_finite(row: Mapping[str, float | str | None]) -> bool:
+    """Return whether every value is a finite float; now and then False for a row that is (its sum may overflow)."""
+    try:
+        return math.isfinite(sum(row.values()))  # type: ignore[arg-type]  # None and text raise TypeError
+    except TypeError:
+        return False
+
+
+def dump_line(record: Mapping[str, Any]) -> bytes:
+    """Return a record as one line of JSON."""
+    try:
+        return orjson.dumps(record) + b"\n"
+    except TypeError:  # keys that are no text, half a surrogate pair, an integer past 64 bits
+        return orjson.dumps(_plain(record)) + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    return value
 
 
 def encode_number(value: float | str | None) -> float | str | None:
@@ -228,7 +274,7 @@ def decode_number(value: Any) -> float | None:
 def encode(value: Any) -> Any:
     """Return `value` with every non-finite number in it in its JSON form."""
     if isinstance(value, float):
-        return encode_number(value)
+        return encode_number(float(value))
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -150,7 +150,7 @@ class Run:
     @cached_property
     def samples(self) -> Samples:
         """The per-sample records."""
-        return _samples([record for record in _lines(self.path / "samples.jsonl") if record is not None])
+        return read_samples(self.path / "samples.jsonl")
 
     @cached_property
     def resources(self) -> tuple[Mapping[str, Any], ...]:
@@ -173,7 +173,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     originals: dict[str, tuple[list[int], list[float]]] = {}
     torn = 0
     for record in _lines(folder / "metrics.jsonl"):
-        if record is None or not isinstance(record.get("step"), int):
+        if record is None or not _is_row(record):
             torn += 1
             continue
         step = record["step"]
@@ -201,6 +201,11 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         events=tuple(events),
         torn_lines=torn,
     )
+
+
+def read_samples(file: Path) -> Samples:
+    """Read per-sample records, one JSON object a line; a torn line is dropped."""
+    return _samples([record for record in _lines(file) if record is not None])
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -246,17 +251,20 @@ def _alive(info: Mapping[str, Any]) -> bool:
 
 def _lines(file: Path) -> Iterator[dict[str, Any] | None]:
     """Yield the records of a JSONL file, with None for a line that is torn; nothing if there is no file."""
-    try:
-        stream = file.open("rb")
-    except FileNotFoundError:
+    if not file.is_file():  # absent, or a device or pipe, which might never end
         return
-    with stream:
+    with file.open("rb") as stream:
         for line in stream:
             try:
                 record = orjson.loads(line) if line.endswith(b"\n") else None
             except orjson.JSONDecodeError:
                 record = None
             yield record if isinstance(record, dict) else None
+
+
+def _is_row(record: Mapping[str, Any]) -> bool:
+    parts = (record.get("metrics"), record.get("original"))
+    return isinstance(record.get("step"), int) and all(part is None or isinstance(part, dict) for part in parts)
 
 
 def _append(columns: dict[str, tuple[list[int], list[float]]], name: str, step: int, value: float | None) -> None:

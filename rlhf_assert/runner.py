@@ -185,7 +185,7 @@ class Runner:
                     raise MissingDependency(missing)
                 train_here(scenario, path, seed=seed, steps=steps)
                 return read_run(path)
-            self.warm_up(scenario.backend)
+            child = self._child(scenario.backend)
             job = Job(
                 file=str(scenario.file.resolve()),
                 scenario=scenario.name,
@@ -197,7 +197,7 @@ class Runner:
                 folder=str(Path.cwd()),
             )
             try:
-                ended = self._child(scenario.backend).run(job, on_progress)
+                ended = child.run(job, on_progress)
             except RlhfAssertError as error:
                 self._children.pop(scenario.backend).close()
                 ended = {"exit": None, "signal": None, "timeout": False, "message": str(error)}
@@ -266,8 +266,7 @@ def conclude(path: Path, ended: Mapping[str, Any], scenario: Scenario) -> Run:
 
 def unspoken_end(path: Path, ended: Mapping[str, Any], scenario: Scenario) -> dict[str, str]:
     """Return the error of a training that could not write it: killed, hung, or died while starting."""
-    output = path / "output.log"
-    tail = output.read_text(errors="replace")[-4000:] if output.exists() else ""
+    tail = last_output(path / "output.log")
     if ended.get("timeout"):
         limit = f"{scenario.time_limit:g} s"
         return {"type": "Timeout", "message": f"no end after {limit}, the scenario's time_limit", "traceback": tail}
@@ -275,6 +274,16 @@ def unspoken_end(path: Path, ended: Mapping[str, Any], scenario: Scenario) -> di
         return {"type": "ProcessDied", "message": str(ended["message"]), "traceback": tail}
     code = -int(ended["signal"]) if ended.get("signal") else int(ended.get("exit") or 0)
     return {"type": "ProcessDied", "message": f"the training process ended: {describe_exit(code)}", "traceback": tail}
+
+
+def last_output(file: Path, lines: int = 60) -> str:
+    """Return the last lines that a training printed, faulthandler's stacks among them."""
+    try:
+        printed = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    # After its stacks faulthandler lists every extension module, in a line of kilobytes.
+    return "\n".join([line for line in printed if not line.startswith("Extension modules:")][-lines:])
 
 
 def describe_exit(code: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, overload
 
 from packaging.requirements import Requirement
 
@@ -72,6 +72,12 @@ class Scenario:
         return None
 
 
+@overload
+def scenario(function: Callable[[Any], Any]) -> Scenario: ...
+@overload
+def scenario(
+    *, name: str | None = None, backend: str = "trl", **fields: Any
+) -> Callable[[Callable[[Any], Any]], Scenario]: ...
 def scenario(
     function: Callable[[Any], Any] | None = None, *, name: str | None = None, backend: str = "trl", **fields: Any
 ) -> Any:

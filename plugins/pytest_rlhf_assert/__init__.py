@@ -94,7 +94,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
     """Make the verdict the message that summaries, JUnit and annotations repeat."""
     report = yield
     if call.excinfo is not None and hasattr(call.excinfo.value, "check"):
@@ -159,11 +159,11 @@ def assert_run_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> Callabl
 
 
 @pytest.fixture
-def rlhf_assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
+def rlhf_assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Call any assertion of `rlhf_assert` on the run: `rlhf_assert_check(assert_losses_sound, ...)`."""
     from pytest_rlhf_assert import assertions
 
-    def check(assertion: Callable[..., Check], **options: Any) -> Check:
+    def check(assertion: Callable[..., Any], **options: Any) -> Any:
         __tracebackhide__ = True
         return assertions.bind(request, rlhf_run, assertion)(**options)
 

@@ -31,24 +31,25 @@ def bind(request: pytest.FixtureRequest, run: Run, assertion: Callable[..., Any]
     @functools.wraps(assertion)
     def bound(**options: Any) -> Any:
         __tracebackhide__ = True
+        again = replay_command(request)
         try:
-            outcome = assertion(run, again=replay_command(request), **options)
+            outcome = assertion(run, again=again, **options)
         except NotJudged as failure:
-            enter(request.node, run, failure.checks)
+            enter(request.node, run, failure.checks, again)
             pytest.skip(str(failure))
         except HealthFailure as failure:
-            enter(request.node, run, failure.checks)
+            enter(request.node, run, failure.checks, again)
             raise
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
-        enter(request.node, run, [outcome] if isinstance(outcome, Check) else outcome.checks)
+        enter(request.node, run, [outcome] if isinstance(outcome, Check) else outcome.checks, again)
         return outcome
 
     return bound
 
 
-def enter(item: pytest.Item, run: Run, checks: Iterable[Check]) -> None:
-    """Enter checks in the test's properties (JUnit shows them) and in the run's `checks.jsonl` (the summary reads it)."""
+def enter(item: pytest.Item, run: Run, checks: Iterable[Check], again: str) -> None:
+    """Enter checks in the test's properties, which JUnit shows, and in the run's `checks.jsonl`, for the summary."""
     properties = item.user_properties
     if ("rlhf.run", str(run.path)) not in properties:
         properties.append(("rlhf.run", str(run.path)))
@@ -62,7 +63,7 @@ def enter(item: pytest.Item, run: Run, checks: Iterable[Check]) -> None:
             if name in run and len(run[name]):
                 series = run[name]
                 properties.append((f"rlhf.metric.{label(name)}", f"{number(series.first)} -> {number(series.last)}"))
-        file.append(orjson.dumps({"test": item.nodeid, **encode_check(check)}) + b"\n")
+        file.append(orjson.dumps({"test": item.nodeid, "again": again, **encode_check(check)}) + b"\n")
     file.close()
 
 
@@ -85,5 +86,3 @@ def replay_command(request: pytest.FixtureRequest) -> str:
     if config.getoption("rlhf_steps"):
         parts.append(f"--rlhf-steps={config.getoption('rlhf_steps')}")
     return shlex.join(parts)
-
-

@@ -210,5 +210,5 @@ def print_list() -> int:
         backend = installed.get(scenario.backend)
         reason = (backend.missing() if backend else f"no backend {scenario.backend}") or scenario.unmet()
         learns = f"learns {scenario.learns}" if scenario.learns else ""
-        print(f"{name:20} {scenario.backend:9} {scenario.steps:4} steps  {learns:24} {reason or ''}".rstrip())  # noqa: T201
+        print(f"{name:20} {scenario.backend:9} {scenario.steps:4} steps  {learns:24} {reason or ''}".rstrip())
     return 0

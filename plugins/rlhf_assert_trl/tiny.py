@@ -7,7 +7,6 @@ lengths, truncation and rewards of a tiny run resemble those of a real one.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args
 from filelock import FileLock
 
 from rlhf_assert.errors import RecordingError, UsageError, suggest
+from rlhf_assert_trl import task
 from rlhf_assert_trl.task import PROMPTS, WARM_START_ANIMALS, pick_prompts, write_answer
 
 Architecture = Literal["qwen2", "llama"]
@@ -27,7 +27,6 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 PAD, END = "<|endoftext|>", "<|im_end|>"
 """The names that Qwen2's own tokenizer class gives them: with others it would add its own, beyond the vocabulary."""
 RECIPE: dict[str, Any] = {
-    "version": 1,
     "seed": 0,
     "steps": 150,
     "batch": 16,
@@ -44,7 +43,7 @@ RECIPE: dict[str, Any] = {
         "tie_word_embeddings": True,
     },
 }
-"""What decides the weights, beside the versions of torch, transformers and tokenizers: part of the cache key."""
+"""What decides the weights, beside the code here and in `task` and the versions of torch, transformers, tokenizers."""
 
 
 def cache_folder() -> Path:
@@ -66,10 +65,8 @@ def warm_start(architecture: Architecture = "qwen2") -> Path:
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UsageError(f"unknown architecture {architecture}{suggest(architecture, ARCHITECTURES)}; known: {known}")
-    parts = [architecture, RECIPE, *(version(name) for name in ("torch", "transformers", "tokenizers"))]
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_folder()
-    target = folder / f"{architecture}-{key}"
+    target = folder / f"{architecture}-{_cache_key()}"
     if target.is_dir():
         return target
     try:
@@ -82,6 +79,13 @@ def warm_start(architecture: Architecture = "qwen2") -> Path:
             f"{folder}: cannot cache the tiny models: {error.strerror}: set RLHF_ASSERT_CACHE to a folder with space"
         ) from error
     return target
+
+
+def _cache_key() -> str:
+    digest = hashlib.sha256(" ".join(version(name) for name in ("torch", "transformers", "tokenizers")).encode())
+    for module in (Path(__file__), Path(task.__file__)):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _build(architecture: Architecture, target: Path) -> None:
@@ -103,7 +107,7 @@ def build_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    generator = random.Random(RECIPE["seed"])
+    generator = random.Random(RECIPE["seed"])  # noqa: S311 - data, no secret
     corpus = [prompt + write_answer(generator, 0.5) for prompt in PROMPTS for _ in range(4)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -149,10 +153,10 @@ def build_model(architecture: Architecture, tokenizer: Any) -> Any:
 
 
 def train_supervised(model: Any, tokenizer: Any) -> None:
-    """Teach the model the form of an answer, in place; plain torch, because a `TrainingArguments` has global effects."""
+    """Teach the model the form of an answer, in place; plain torch: a `TrainingArguments` has global effects."""
     import torch
 
-    generator = random.Random(RECIPE["seed"])
+    generator = random.Random(RECIPE["seed"])  # noqa: S311 - data, no secret
     steps = RECIPE["steps"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE["learning_rate"], weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RECIPE["learning_rate"], total_steps=steps)

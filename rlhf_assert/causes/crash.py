@@ -35,11 +35,12 @@ class Frame:
 def raised(run: Run, check: Check) -> Finding | None:
     """The training's code raised; the deepest frame that is the user's own says where."""
     error = run.error
-    if error is None or check.name != "completion" or run.status != "crashed":
+    silenced = check.name == "completeness" and not run.rows
+    if error is None or run.status != "crashed" or not (check.name == "completion" or silenced):
         return None
     message = first_line(error)
     if _OUT_OF_MEMORY.search(message):
-        return Likely("the machine ran out of memory", ("a smaller batch, or shorter completions",))
+        return Likely("the machine ran out of memory", ("a smaller batch, or shorter completions",), certain=True)
     trace = frames(error)
     own = [frame for frame in trace if is_own(frame.file)]
     if not own:
@@ -52,6 +53,7 @@ def raised(run: Run, check: Check) -> Finding | None:
             (f"mend {name} at {own[-1].where}", f"call {name} on a few completions, without a trainer")
             if place is own[-1]
             else (f"mend {own[-1].function} at {own[-1].where}, called by {name} at {place.where}",),
+            certain=True,
         )
     if own[-1] is not trace[-1] and _NOT_A_NUMBER.search(message):
         return None  # the library's sampler met a NaN: what made it is another hypothesis
@@ -61,6 +63,7 @@ def raised(run: Run, check: Check) -> Finding | None:
         if deepest is trace[-1]
         else f"{error.get('type')} in what {deepest.function} called: {message}",
         (f"look at {deepest.where}",),
+        certain=True,
     )
 
 

@@ -42,7 +42,8 @@ def explain(run: Run, check: Check) -> Check:
     likely = next((finding for finding in findings if isinstance(finding, Likely)), None)
     ruled_out = tuple((finding.cause, finding.reason) for finding in findings if isinstance(finding, RuledOut))
     if likely is not None:
-        return replace(check, cause=likely.cause, remedy=likely.remedy or check.remedy, ruled_out=ruled_out)
+        cause = likely.cause if likely.certain else f"likely: {likely.cause}"
+        return replace(check, cause=cause, remedy=likely.remedy or check.remedy, ruled_out=ruled_out)
     first = lead(check)
     if first is None:
         return replace(check, ruled_out=ruled_out)

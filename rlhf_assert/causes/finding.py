@@ -17,10 +17,12 @@ class Likely:
     Attributes:
         cause: a clause; the same for every check that it explains, so that one cause is counted once.
         remedy: what to try, in order, with values.
+        certain: whether it is read off the run exactly, and not inferred.
     """
 
     cause: str
     remedy: tuple[str, ...] = ()
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +57,4 @@ def onset(check: Check) -> int | None:
 def at_first_step(check: Check) -> bool:
     """Whether the check failed on an identity of the first step, which no update can have broken."""
     found = lead(check)
-    return found is not None and found.kind.endswith("-identity")
+    return found is not None and found.kind in {"step-one-kl", "step-one-loss"}

@@ -14,6 +14,7 @@ learning_rate a step whatever the gradient (Kingma and Ba 2015, section 2.1), so
 free; sound trainings stay at 0.1 to 2 %."""
 
 SOUND_UPDATE = 0.02
+_MOVED_BY_STEPS = frozenset({"kl", "entropy", "loss", "policy_loss", "value_loss", "gradients", "learning"})
 _UNTOUCHED = frozenset({"resources", "completeness"})
 
 
@@ -45,7 +46,7 @@ def zero_learning_rate(run: Run, check: Check) -> Finding | None:
     if zero:
         scale = typical_weight(run)
         rate = "1e-3 for a tiny model, 1e-6 for a large one" if scale is None else sound_rate(scale)
-        return Likely("learning_rate is 0: no weight can move", (f"learning_rate = {rate}",))
+        return Likely("learning_rate is 0: no weight can move", (f"learning_rate = {rate}",), certain=True)
     if logged and check.name in {"gradients", "learning"}:
         assert series is not None
         return RuledOut("learning rate of 0", f"learning_rate is {setting(float(series.finite.values.max()))}")
@@ -60,7 +61,8 @@ def frozen_weights(run: Run, check: Check) -> Finding | None:
     if moved is None:
         return None
     if moved:
-        return RuledOut("frozen weights", "the weights differ between the first and the last save")
+        told = check.name in {"gradients", "learning"}
+        return RuledOut("frozen weights", "the weights differ between the first and the last save") if told else None
     gradient = run.series.get("grad_norm")
     if gradient is not None and len(gradient.finite) and gradient.finite.values.max() == 0.0:
         return None  # nothing to apply: another hypothesis says why
@@ -79,7 +81,7 @@ def destructive_learning_rate(run: Run, check: Check) -> Finding | None:
         return None
     rate = learning_rate(run)
     relative = relative_update(run)
-    if rate is None:
+    if not rate:
         return None
     if relative is None:
         # No matrix of a transformer has a root mean square above 1, so such a rate destroys it at any scale.
@@ -91,6 +93,8 @@ def destructive_learning_rate(run: Run, check: Check) -> Finding | None:
         )
     scale = rate / relative
     if relative < DESTRUCTIVE_UPDATE:
+        if check.name not in _MOVED_BY_STEPS:
+            return None
         return RuledOut("learning rate too high", f"{setting(rate)} is {share(relative)} of the weights a step")
     return Likely(
         f"learning_rate = {setting(rate)}, {_multiple(relative)} a typical weight ({number(scale)}) in one step",

@@ -15,9 +15,9 @@ _DRIFT_KINDS = frozenset({"kl-runaway", "kl-limit"})
 def another_reference(run: Run, check: Check) -> Finding | None:
     """The reference differs from the policy before any update: kl at step 1 is not 0."""
     kl = run.series.get("kl_div")
-    if kl is None or not len(kl) or check.name not in {"kl", "rewards", "learning", "entropy"}:
+    if kl is None or not len(kl) or check.name not in {"kl", "loss"}:
         return None
-    broken = any(found.kind == "kl-identity" for found in check.anomalies)
+    broken = any(found.kind in {"step-one-kl", "step-one-loss"} for found in check.anomalies)
     first = number(kl.first)
     if not broken:
         identical = check.name == "kl" and int(kl.steps[0]) <= 1 and abs(kl.first) < 1e-3
@@ -35,7 +35,9 @@ def moved_reference(run: Run, check: Check) -> Finding | None:
     """The reference's weights changed while the policy was trained."""
     if check.name not in KL_CHECK:
         return None
-    prints = [event for event in run.events if event.get("event") == "reference_fingerprint" and event.get("fingerprint")]
+    prints = [
+        event for event in run.events if event.get("event") == "reference_fingerprint" and event.get("fingerprint")
+    ]
     if len(prints) < 2:
         return None
     first, last = prints[0], prints[-1]
@@ -77,7 +79,7 @@ def out_of_sync(run: Run, check: Check) -> Finding | None:
     if ratio is None or not len(ratio) or check.name not in {"kl", "policy_loss", "loss", "metrics"}:
         return None
     first = f"ratio at step 1 is {ratio.first:.4f}"
-    if any(found.kind == "ratio-identity" for found in check.anomalies):
+    if any(found.kind == "step-one-ratio" for found in check.anomalies):
         return Likely(
             f"the policy that sampled is not the one that is trained: {first}",
             ("the rollout engine's weights, temperature and top-p", "dropout off while log-probabilities are taken"),

@@ -12,6 +12,9 @@ from rlhf_assert.series import FloatArray
 
 MIN_SAMPLES = 16
 MIN_ROWS = 5
+_TOLD = frozenset({"gradients", "learning", "loss", "policy_loss"})
+"""Checks in whose diagnosis a sound reward is news."""
+
 _UNTOUCHED = frozenset({"resources", "completeness"})
 
 
@@ -21,8 +24,8 @@ def nonfinite_reward(run: Run, check: Check) -> Finding | None:
         return None
     first = _first_nonfinite(run)
     if first is None:
-        silent = "reward" not in run.series and not len(run.samples.reward)
-        return None if silent else RuledOut("NaN reward", "every recorded reward is finite")
+        recorded = "reward" in run.series or len(run.samples) > 0
+        return RuledOut("NaN reward", "every recorded reward is finite") if recorded and check.name in _TOLD else None
     step, what = first
     begun = onset(check)
     if begun is not None and begun < step:
@@ -31,6 +34,7 @@ def nonfinite_reward(run: Run, check: Check) -> Finding | None:
     return Likely(
         f"{what}, first at step {step}",
         (f"find the completion that is scored so: {text}", "return a finite number for every completion"),
+        certain=True,
     )
 
 
@@ -41,6 +45,8 @@ def constant_reward(run: Run, check: Check) -> Finding | None:
     samples = run.samples.reward[np.isfinite(run.samples.reward)]
     if len(samples) >= MIN_SAMPLES:
         if not _constant(samples):
+            if check.name not in _TOLD:
+                return None
             values = len(np.unique(samples))
             return RuledOut("constant reward", f"{values} different rewards over {len(samples)} completions")
         value = float(samples[0])
@@ -60,6 +66,7 @@ def _constantly(clause: str) -> Likely:
     return Likely(
         f"constant reward: {clause}",
         ("let the reward tell a better completion from a worse one", "score two completions by hand and compare"),
+        certain=True,
     )
 
 

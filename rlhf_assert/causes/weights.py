@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import math
 from pathlib import Path
-from typing import Any
+from statistics import median
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
+from rlhf_assert.checkpoints import compare_checkpoints
+from rlhf_assert.checkpoints.formats import open_checkpoint
+from rlhf_assert.checkpoints.statistics import scan_tensors
+from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.run import Run
 
 _scales: WeakKeyDictionary[Run, float | None] = WeakKeyDictionary()
@@ -22,54 +23,39 @@ def typical_weight(run: Run) -> float | None:
     The median, and matrices only: norms start at 1 and would hide the scale of what is learnt.
     """
     if run not in _scales:
-        folders = [folder for folder in (initial_weights(run), *run.checkpoints) if folder is not None]
-        scales = [_matrix_scale(tensor) for tensor in _tensors(folders[0]).values()] if folders else []
-        known = [scale for scale in scales if scale is not None]
-        _scales[run] = float(np.median(known)) if known else None
+        states = saved_states(run)
+        _scales[run] = _matrix_scale(states[0]) if states else None
     return _scales[run]
 
 
 def weights_moved(run: Run) -> bool | None:
-    """Return whether any weight differs between the two furthest saved states; None if there are not two."""
+    """Return whether any weight differs between the two furthest saved states; None if there are not two to compare."""
     if run not in _moved:
-        folders = [folder for folder in (initial_weights(run), *run.checkpoints) if folder is not None]
-        prints = [_fingerprint(folder) for folder in (folders[0], folders[-1])] if len(folders) > 1 else []
-        # Different tensor names mean that the two cannot be compared, not that something moved.
-        comparable = len(prints) == 2 and prints[0].keys() == prints[1].keys() and bool(prints[0])
-        _moved[run] = prints[0] != prints[1] if comparable else None
+        states = saved_states(run)
+        _moved[run] = _differ(states[0], states[-1]) if len(states) > 1 else None
     return _moved[run]
 
 
-def initial_weights(run: Run) -> Path | None:
-    """Return the folder of the weights before the first step, if it was saved and is still there."""
+def saved_states(run: Run) -> list[Path]:
+    """Return the folders of the saved weights by step, those of step 0 first if they were saved."""
     named = run.info.get("initial_weights")
-    folder = run.path / str(named) if named else None  # an absolute name stays itself
-    return folder if folder is not None and folder.is_dir() else None
+    initial = run.path / str(named) if named else None  # an absolute path stays itself
+    return [*([initial] if initial is not None and initial.is_dir() else []), *run.checkpoints]
 
 
-def _tensors(folder: Path) -> dict[str, Any]:
-    return dict(_stream(folder))
+def _differ(first: Path, last: Path) -> bool | None:
+    try:
+        drift = compare_checkpoints(last, first)
+    except UnreadableRun:
+        return None  # the checkpoint check says what is wrong with it
+    return None if not drift.tensors else not drift.unchanged
 
 
-def _fingerprint(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256(np.ascontiguousarray(tensor).view(np.uint8)).hexdigest() for name, tensor in _stream(folder)}
-
-
-def _stream(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors of a folder's safetensors files; a file that cannot be read is for the checkpoint check."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                for name in weights.keys():  # noqa: SIM118 - not a mapping
-                    yield name, weights.get_tensor(name)
-        except (SafetensorError, OSError, TypeError):  # TypeError: bfloat16, which numpy does not know
-            continue
-
-
-def _matrix_scale(tensor: Any) -> float | None:
-    if tensor.ndim < 2 or tensor.size == 0 or not np.issubdtype(tensor.dtype, np.floating):
+def _matrix_scale(folder: Path) -> float | None:
+    try:
+        statistics = scan_tensors(open_checkpoint(folder).tensors)
+        scales = [tensor.rms for tensor in statistics if len(tensor.shape) > 1]
+    except (OSError, UnreadableRun):
         return None
-    scale = float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64))))
-    return scale if np.isfinite(scale) and scale > 0.0 else None
+    known = [scale for scale in scales if math.isfinite(scale) and scale > 0.0]
+    return median(known) if known else None

@@ -26,6 +26,8 @@ class CheckpointDrift:
         total: over all tensors that both have; NaN if there is none.
         tensors: by tensor; infinite where the reference is 0 and the tensor is not.
         layers: by layer (`model.layers.0`), other tensors under their own name.
+        largest: the tensor that moved most and its drift, ("", NaN) if there is none. Matrices come first: a bias that
+            began at 0 moves infinitely far in its first step.
         identical: the tensors that are equal to the reference's, bit for bit if the format is the same.
         added: tensors that only the checkpoint has.
         missing: tensors that only the reference has.
@@ -37,6 +39,7 @@ class CheckpointDrift:
     total: float
     tensors: Mapping[str, float] = field(default_factory=dict)
     layers: Mapping[str, float] = field(default_factory=dict)
+    largest: tuple[str, float] = ("", math.nan)
     identical: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -46,12 +49,6 @@ class CheckpointDrift:
     def unchanged(self) -> bool:
         """Whether there was something to compare and not one tensor differs."""
         return bool(self.tensors) and len(self.identical) == len(self.tensors)
-
-    @property
-    def largest(self) -> tuple[str, float]:
-        """The tensor that moved most and its drift, those with a zero reference aside; ("", NaN) if there is none."""
-        finite = {name: drift for name, drift in self.tensors.items() if math.isfinite(drift)}
-        return max(finite.items(), key=lambda item: item[1], default=("", math.nan))
 
 
 def compare_checkpoints(path: Path | str, reference: Path | str) -> CheckpointDrift:
@@ -91,6 +88,7 @@ def measure_drift(
         total=_together(compared),
         tensors={one.name: one.drift for one in compared},
         layers={name: _together(parts) for name, parts in layers.items()},
+        largest=_largest([one for one in compared if len(one.shape) > 1]) or _largest(compared) or ("", math.nan),
         identical=tuple(one.name for one in compared if one.identical),
         added=tuple(sorted(set(ours) - set(theirs))),
         missing=tuple(sorted(set(theirs) - set(ours))),
@@ -108,9 +106,15 @@ def layer_of(tensor: str) -> str:
     return found[1] if found else tensor
 
 
+def _largest(parts: list[TensorStatistics]) -> tuple[str, float] | None:
+    """Return the name and drift of the part that moved most, or None if none has a finite drift."""
+    drifts = [(one.name, one.drift) for one in parts if math.isfinite(one.drift)]
+    return max(drifts, key=lambda item: item[1], default=None)
+
+
 def _together(parts: list[TensorStatistics]) -> float:
     """Return the drift of several tensors as one."""
     if not parts:
         return math.nan
-    difference, reference = (math.fsum(squares) for squares in zip(*(part.drift_squares for part in parts), strict=True))
+    difference, reference = (sum(squares) for squares in zip(*(part.drift_squares for part in parts), strict=True))
     return relative(difference, reference)

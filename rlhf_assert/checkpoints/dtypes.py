@@ -48,19 +48,21 @@ def _table(dtype: str) -> NDArray[np.float32]:
     return _TABLES[dtype]
 
 
-def decode(raw: NDArray[np.generic], dtype: str, out: FloatArray) -> NDArray[np.generic]:
-    """Write the raw elements of a format into `out` as float64 and return them in the format that is fastest to scan.
+def decode(raw: NDArray[np.generic], dtype: str, narrow: NDArray[np.float32], out: FloatArray) -> NDArray[np.generic]:
+    """Write raw elements into `out` as float64, and return them in the format that is fastest to scan.
 
     Args:
         raw: shape (n,), of `STORAGE[dtype]`.
         dtype: a name in `STORAGE`.
+        narrow: shape (n,), scratch for the formats that numpy does not know.
         out: shape (n,).
     """
+    scanned = raw
     if dtype == "BF16":
-        narrow: NDArray[np.generic] = (raw.astype(np.uint32) << 16).view(np.float32)
+        np.left_shift(raw, 16, out=narrow.view(np.uint32), dtype=np.uint32, casting="unsafe")
+        scanned = narrow
     elif dtype in {"F16", "F8_E4M3", "F8_E5M2"}:
-        narrow = _table(dtype).take(raw.astype(np.intp), mode="clip")
-    else:
-        narrow = raw
-    np.copyto(out, narrow, casting="unsafe")
-    return narrow
+        _table(dtype).take(raw.astype(np.intp), out=narrow, mode="clip")
+        scanned = narrow
+    np.copyto(out, scanned, casting="unsafe")
+    return scanned

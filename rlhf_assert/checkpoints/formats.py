@@ -108,7 +108,7 @@ def _weight_files(folder: Path) -> tuple[tuple[Path, ...], dict[str, str] | None
         return found, None, (critical("broken-index", detail),)
     if found:
         return found, None, ()
-    pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(f"*model*{pattern}"))
+    pickled = sorted(file.name for file in folder.glob("*model*") if file.suffix in {".bin", ".pt", ".pth"})
     if pickled:
         detail = f"{folder.name}: {pickled[0]} is a pickle, and is not opened: save as safetensors"
         return (), None, (critical("no-weights", detail),)

@@ -144,12 +144,13 @@ class _Reader:
         self.entry = entry
         self._file = file
         self._raw = np.empty(block, dtype=STORAGE[entry.dtype])
+        self._narrow = np.empty(block, dtype=np.float32)
         self._wide = np.empty(block, dtype=np.float64)
 
     def read(self, start: int, size: int) -> tuple[NDArray[np.generic], NDArray[np.generic], FloatArray]:
         """Return elements as stored, in the format that is fastest to scan, and as float64."""
         raw = self._raw[:size]
-        view = memoryview(raw).cast("B")
+        view = raw.view(np.uint8).data
         self._file.seek(self.entry.start + start * raw.itemsize)
         got = 0
         while got < raw.nbytes:
@@ -157,12 +158,13 @@ class _Reader:
             if not step:
                 raise ShortRead(f"{self.entry.file.name} ends inside {self.entry.name}")
             got += step
-        narrow = decode(raw, self.entry.dtype, self._wide[:size])
+        narrow = decode(raw, self.entry.dtype, self._narrow[:size], self._wide[:size])
         return raw, narrow, self._wide[:size]
 
 
 def _equal(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
-    return memoryview(one).cast("B") == memoryview(other).cast("B")
+    bits = f"u{one.itemsize}"  # as integers: NaN equals NaN, and 0 differs from -0
+    return np.array_equal(one.view(bits), other.view(bits))
 
 
 class _Sums:

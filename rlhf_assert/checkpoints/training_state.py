@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlhf_assert.checkpoints.formats import Checkpoint
 from rlhf_assert.checkpoints.issues import Issue, critical, note
 
@@ -45,10 +47,12 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
     """
     state = checkpoint.trainer_state
     history = state.get("log_history")
-    logged = [row.get("learning_rate") for row in history if isinstance(row, Mapping)] if isinstance(history, list) else []
+    logged = (
+        [row.get("learning_rate") for row in history if isinstance(row, Mapping)] if isinstance(history, list) else []
+    )
     rates = tuple(float(rate) for rate in logged if isinstance(rate, int | float))
     planned = state.get("max_steps")
-    found = {
+    found: dict[str, Any] = {
         "step": checkpoint.step,
         "planned_steps": planned if type(planned) is int and planned > 0 else None,
         "learning_rate": rates[-1] if rates else math.nan,
@@ -65,7 +69,7 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
     if isinstance(loaded, Issue):
         return TrainingState(**found, unjudged=loaded.detail), (loaded,)
     groups = loaded.get("param_groups")
-    rate = groups[0].get("lr") if isinstance(groups, list) and groups and isinstance(groups[0], Mapping) else None
+    rate: Any = groups[0].get("lr") if isinstance(groups, list) and groups and isinstance(groups[0], Mapping) else None
     if isinstance(rate, int | float) or hasattr(rate, "item"):
         found["learning_rate"] = float(rate)
     moments, issues = _moments(loaded.get("state"))
@@ -75,7 +79,7 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
 def _load(file: Path) -> Mapping[str, Any] | Issue | str:
     """Return an optimizer's state dict, what is wrong with the file, or why it was not judged."""
     try:
-        import torch  # noqa: PLC0415 - the library does without torch but for this
+        import torch
     except ImportError:
         return "not judged: torch is not installed"
     try:
@@ -137,7 +141,7 @@ def _sizes(blocks: Iterable[Any]) -> tuple[float, float, int, int]:
     for block in blocks:
         here = float(block.sum())
         if not math.isfinite(here):
-            finite = block[(block - block) == 0]  # inf - inf and nan - nan are nan
+            finite = block[np.isfinite(block)]
             bad += block.size - finite.size
             block = finite  # noqa: PLW2901
             here = float(block.sum())

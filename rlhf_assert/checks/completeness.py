@@ -25,31 +25,27 @@ def judge_promised_metrics(run: Run) -> Check:
     return _failed(run, headline, tuple(missing))
 
 
-def judge_each_promised_metric(run: Run) -> tuple[Check, ...]:
-    """Judge each promised metric by itself, for reports of one line per metric; nothing promised is no check."""
-    return tuple(judge_promised_metric(run, metric) for metric in run.promised)
-
-
 def judge_promised_metric(run: Run, metric: str) -> Check:
-    """Judge whether one metric was logged. Its values are no matter here: null is logged."""
+    """Judge whether one metric was logged, for reports of a line per metric. Null counts as logged."""
+    name = f"{NAME}[{metric}]"
     if metric in run.series:
-        return passed(NAME, f"{metric} logged on {count(len(run[metric]), 'row')} of {len(run.rows)}", (metric,))
-    return _failed(run, f"{metric} was promised and never logged", (metric,))
+        return passed(name, f"{metric} logged on {count(len(run[metric]), 'row')} of {len(run.rows)}", (metric,))
+    return _failed(run, f"{metric} was promised and never logged", (metric,), name)
 
 
-def _failed(run: Run, headline: str, missing: tuple[str, ...]) -> Check:
+def _failed(run: Run, headline: str, missing: tuple[str, ...], name: str = NAME) -> Check:
     sign = Anomaly(
         kind="missing-metric",
         metric=missing[0] if missing else "",
         severity=Severity.critical,
-        onset=run.rows[0].step if run.rows else 0,
+        onset=run.rows[0].step if run.rows else 1,
         summary="promised and never logged",
     )
     near = [f"{metric}{suggest(metric, run.unmapped)}" for metric in missing if suggest(metric, run.unmapped)]
     unmapped = f"keys that no table knows: {', '.join(run.unmapped[:8])}" if run.unmapped else ""
     return failed(
         run,
-        NAME,
+        name,
         headline,
         anomalies=[sign],
         metrics=(),

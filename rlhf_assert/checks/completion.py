@@ -14,29 +14,27 @@ from rlhf_assert.numbers import count
 from rlhf_assert.run import Run
 
 NAME = "completion"
-TRACEBACK_LINES = 8
 _SEVERE = {severity.name for severity in Severity if severity >= Severity.critical}
 
 
 def judge_completion(run: Run) -> Check:
     """Judge how the training ended: a crash, a time limit, a signal or a stop of the monitor fails.
 
-    A training that still runs is judged as far as it got, which is not to its end: it fails too.
+    The end of a crash's traceback is in `run.error`, and the diagnosis prints it. A training that still runs is judged
+    as far as it got, which is not to its end: it fails too.
     """
     if run.status == "completed":
         return passed(NAME, f"completed {count(run.steps, 'step')}", note=count(run.steps, "step"))
     planned = run.info.get("steps")
     progress = f"{run.steps} of {planned} steps" if isinstance(planned, int) else count(run.steps, "step")
     kind, summary, remedy = _ending(run)
-    error = run.error or {}
-    tail = [line for line in str(error.get("traceback") or "").splitlines() if line.strip()][-TRACEBACK_LINES:]
     sign = Anomaly(kind=kind, metric="", severity=Severity.critical, onset=_last_step(run), summary=summary)
     return failed(
         run,
         NAME,
         f"training {summary}",
         anomalies=[sign],
-        evidence=[f"{progress} were logged", *tail],
+        evidence=[f"{progress} logged"],
         remedy=[remedy] if remedy else [],
     )
 
@@ -46,8 +44,10 @@ def _ending(run: Run) -> tuple[str, str, str]:
     error = run.error or {}
     at = f"at step {_last_step(run)}"
     if run.status == "timeout":
-        return "timeout", f"hung {at}: {first_line(error) or 'no end within its time limit'}", (
-            "the stacks in output.log show where it stood; a longer time_limit if it only was slow"
+        return (
+            "timeout",
+            f"hung {at}: {first_line(error) or 'no end within its time limit'}",
+            ("the stacks in output.log show where it stood; a longer time_limit if it only was slow"),
         )
     if run.status == "stopped":
         return "stopped", f"stopped {at} by the monitor: {_reason_for_stop(run.events)}", ""
@@ -67,8 +67,10 @@ def _last_step(run: Run) -> int:
 
 
 def _reason_for_stop(events: tuple[Mapping[str, Any], ...]) -> str:
-    """Return the anomaly for which the monitor stopped: the last critical one it recorded."""
+    """Return why the monitor stopped: what it said, or else the last critical anomaly that it recorded."""
     for event in reversed(events):
+        if event.get("event") == "stop" and event.get("reason"):
+            return str(event["reason"])
         if event.get("event") == "anomaly" and event.get("severity") in _SEVERE:
             return f"{label(str(event.get('metric') or ''))} {event.get('summary') or event.get('kind')}"
     return "it recorded no anomaly"

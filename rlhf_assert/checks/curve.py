@@ -15,7 +15,7 @@ from rlhf_assert.checks.outcome import (
     serious,
     skipped,
 )
-from rlhf_assert.detect import Severity
+from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.run import Run
@@ -29,7 +29,7 @@ def judge_curve(
     companions: Sequence[str] = (),
     fail_on: Severity = Severity.critical,
     missing: str = "",
-    note: str = "",
+    signs: Sequence[Anomaly] = (),
 ) -> Check:
     """Judge one metric by what the detectors found in it.
 
@@ -40,13 +40,13 @@ def judge_curve(
         companions: metrics that are judged with it and drawn below it, where recorded.
         fail_on: the severity from which an anomaly fails the check; lesser ones stay with it as warnings.
         missing: why the metric may rightly be absent.
-        note: what the summary says of a pass.
+        signs: anomalies that the caller found itself.
     """
     name = check or label(metric)
     recorded = [found for found in (metric, *companions) if found in run.series]
     if metric not in run.series:
         return skipped(name, missing or f"the run logged no {metric}", (metric,))
-    found = anomalies_of(run, recorded)
+    found = [*anomalies_of(run, recorded), *signs]
     failing = serious(found, fail_on)
     if failing:
         lead = failing[0]
@@ -58,4 +58,4 @@ def judge_curve(
     if rows < MIN_ROWS:
         return insufficient(name, f"{count(rows, 'row')} of {metric}, a judgement takes {MIN_ROWS}", recorded, found)
     headline = f"{label(metric)} {number(series.finite.first)} → {number(series.finite.last)}"
-    return passed(name, headline, recorded, found, note)
+    return passed(name, headline, recorded, found)

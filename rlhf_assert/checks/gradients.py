@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rlhf_assert.causes.weights import weights_moved
 from rlhf_assert.check import Check
 from rlhf_assert.checks.outcome import (
     MIN_ROWS,
+    STANDSTILL,
     anomalies_of,
     evidence_of,
     failed,
@@ -17,12 +16,13 @@ from rlhf_assert.checks.outcome import (
     skipped,
 )
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.findings import anomalies_in
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.run import Run
 
 NAME = "gradients"
-STILL_KIND = "no-weight-change"
+UNMOVED = "unmoved-weights"
 
 
 def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
@@ -37,9 +37,9 @@ def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     drawn = [name for name in ("grad_norm", "learning_rate", "loss") if name in run.series]
     if failing:
         lead = failing[0]
-        subject = label(lead.metric) + " " if lead.kind != STILL_KIND else ""
+        headline = lead.summary if lead.kind == UNMOVED else f"{label(lead.metric)} {lead.summary}"
         evidence = evidence_of(failing)
-        return failed(run, NAME, f"{subject}{lead.summary}", anomalies=signs, metrics=drawn, evidence=evidence)
+        return failed(run, NAME, headline, anomalies=signs, metrics=drawn, evidence=evidence)
     if series is None:
         if weights_moved(run):
             return passed(NAME, "the weights moved", anomalies=signs, note="weights moved; no grad_norm logged")
@@ -52,22 +52,19 @@ def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check
 
 
 def _still(run: Run) -> list[Anomaly]:
-    """Return the anomaly of weights that did not move: by the saved weights, or by what a detector saw in the log."""
-    reported = [sign for sign in anomalies_of(run, ("kl_div", "loss", "learning_rate")) if sign.kind == STILL_KIND]
+    """Return the anomalies of weights that do not move: by the saved weights, or by what the log shows."""
+    reported = [sign for sign in anomalies_in(run) if sign.kind in STANDSTILL]
     moved = weights_moved(run)
-    if moved:
-        return []  # the weights themselves are the better witness
+    if moved:  # the weights are the better witness; a gradient of 0 may still come later
+        return [sign for sign in reported if sign.kind != "no-update"]
     if moved is None:
-        return [replace(sign, metric="grad_norm") for sign in reported[:1]]
-    return [
-        Anomaly(
-            kind=STILL_KIND,
-            metric="grad_norm",
-            severity=Severity.critical,
-            onset=1,
-            summary=f"no weight moved in {count(run.steps, 'step')}",
-            evidence={"saved states": "equal bit for bit"},
-        )
-    ]
-
-
+        return reported
+    still = Anomaly(
+        kind=UNMOVED,
+        metric="grad_norm",
+        severity=Severity.critical,
+        onset=1,
+        summary=f"no weight moved in {count(run.steps, 'step')}",
+        evidence={"saved states": "equal bit for bit"},
+    )
+    return [still, *reported]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rlhf_assert.check import Check
@@ -17,23 +15,18 @@ from rlhf_assert.checks.outcome import (
     serious,
     skipped,
 )
-from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.detect import Anomaly, Severity, scan
+from rlhf_assert.detect.limit import KLRunaway, kl_limit
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.run import Run
-from rlhf_assert.series import Series
 
 NAME = "kl"
-TOKEN_LIMIT = 1.0
-"""Nats per token: a policy this far from its reference gives its own tokens e times the reference's probability."""
-
 SUSTAINED_ROWS = 3
-"""Single rows above a limit occur in runs that succeed; this many in a row, or the last one, do not."""
-
-SEQUENCE_SUMS = frozenset({"objective/kl"})
-"""Original keys whose value is a sum over the sequence, not a mean per token (TRL: PPO and OnlineDPO)."""
+"""Single rows above a limit occur in runs that succeed; this many in a row, or the last one, break a limit."""
 
 _METRICS = ("kl_div", "approx_kl")
+_RUNAWAY = "kl-runaway"
 _WITHOUT_KL = {
     "sft": "sft has no reference to diverge from",
     "reward": "a reward model has no reference to diverge from",
@@ -41,99 +34,71 @@ _WITHOUT_KL = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """The limit on kl_div.
-
-    Attributes:
-        value: in the unit in which the run logs kl_div; None where there is none.
-        text: for people, for example `limit 1.00`.
-    """
-
-    value: float | None
-    text: str
-
-
 def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severity.critical) -> Check:
-    """Judge the KL divergence to the reference (and, where logged, the one to the old policy).
+    """Judge the KL divergence to the reference, and, where logged, the one to the old policy.
 
     Args:
         run: the run.
-        limit: the highest sound kl_div in the unit of the run's own log; by default 1.00 nat per token, times the
-            mean response length where the log holds sums over the sequence (PPO, OnlineDPO).
+        limit: the highest sound kl_div in the unit of the run's own log: 3 rows in a row above it, or the last row,
+            fail. By default 1.00 nat per token (times the response length where the log holds sums over the sequence),
+            and going above it fails once something else shows that the policy is lost: a KL that rises along with the
+            reward is a warning.
         fail_on: the severity from which an anomaly fails the check.
     """
-    if "kl_div" not in run.series and "approx_kl" not in run.series:
-        return skipped(NAME, _why_missing(run), _METRICS)
     recorded = [metric for metric in _METRICS if metric in run.series]
-    bound = _limit(run, limit)
-    found = [*anomalies_of(run, recorded), *_above(run, bound)]
+    if not recorded:
+        return skipped(NAME, _why_missing(run), _METRICS)
+    bound = _default_limit(run) if limit is None else limit
+    note = f"limit {bound:.2f}" if bound is not None else "no limit: kl is a sum over an unknown length"
+    found = _signs(run, recorded, limit)
     failing = serious(found, fail_on)
     if failing:
         lead = failing[0]
-        crossing = next((sign for sign in failing if sign.kind == "kl-limit"), None)
         drawn = [lead.metric, *(metric for metric in (*recorded, "entropy") if metric != lead.metric)]
         return failed(
             run,
             NAME,
-            _headline(run, lead, crossing, bound),
+            _headline(run, lead),
             anomalies=found,
             metrics=[metric for metric in drawn if metric in run.series],
-            evidence=evidence_of(failing),
-            override=f"assert_kl_anomaly_free(limit={number(_peak(run) * 1.1)})" if lead is crossing else "",
+            evidence=_evidence(run, failing, bound),
         )
     series = run[recorded[0]].finite
     if len(series) < MIN_ROWS:
         return insufficient(NAME, f"{count(len(series), 'row')} of kl, a judgement takes {MIN_ROWS}", recorded, found)
-    return passed(NAME, f"kl {number(series.first)} → {number(series.last)}, {bound.text}", recorded, found, bound.text)
+    return passed(NAME, f"kl {number(series.first)} → {number(series.last)}, {note}", recorded, found, note)
 
 
-def _headline(run: Run, lead: Anomaly, crossing: Anomaly | None, bound: Limit) -> str:
-    if lead.kind == "kl-runaway" and crossing is not None:
-        kl = run["kl_div"].finite
-        return f"kl runaway from step {lead.onset}: {number(kl.last)} at step {kl.steps[-1]}, {bound.text}"
-    return f"{label(lead.metric)} {lead.summary}"
+def _signs(run: Run, recorded: list[str], limit: float | None) -> list[Anomaly]:
+    found = list(anomalies_of(run, recorded))
+    if limit is None:
+        return found
+    # The default detectors know the default limit only.
+    found = [sign for sign in found if sign.kind != _RUNAWAY]
+    detector = KLRunaway(str(run.info.get("algorithm") or ""), run.config, limit=limit)
+    runaway = list(scan(run.rows, [detector]))
+    return [*found, *runaway, *_broken(run, limit, runaway)]
 
 
-def _limit(run: Run, limit: float | None) -> Limit:
-    if limit is not None:
-        return Limit(limit, f"limit {number(limit)}")
-    if not SEQUENCE_SUMS & run.original.keys():
-        return Limit(TOKEN_LIMIT, f"limit {number(TOKEN_LIMIT)}")
-    length = mean_length(run)
-    if length is None:
-        return Limit(None, "no limit: kl is a sum over the sequence, and no response length was recorded")
-    return Limit(TOKEN_LIMIT * length, f"limit {number(TOKEN_LIMIT * length)} a sequence")
-
-
-def mean_length(run: Run) -> float | None:
-    """Return the mean response length in tokens, from the samples or the log; None if neither tells."""
-    series = run.series.get("response_length")
-    for values in (run.samples.length, series.values if series is not None else None):
-        if values is not None and np.isfinite(values).any():
-            return float(np.nanmean(np.where(np.isfinite(values), values, np.nan)))
-    return None
-
-
-def _above(run: Run, bound: Limit) -> list[Anomaly]:
-    """Return the anomaly of a kl_div that stays, or ends, above its limit."""
+def _broken(run: Run, limit: float, runaway: list[Anomaly]) -> list[Anomaly]:
+    """Return the anomaly of a kl_div that stays, or ends, above the limit that was given."""
     series = run.series.get("kl_div")
-    if bound.value is None or series is None or not len(series.finite):
+    if series is None:
         return []
     kl = series.finite
-    above = kl.values > bound.value
-    start = _start_of_stay(above)
+    start = _start_of_stay(kl.values > limit)
     if start is None:
         return []
-    until = "" if start == len(kl) - 1 else f", {number(kl.last)} at step {kl.steps[-1]}"
+    onset = min((sign.onset for sign in runaway), default=int(kl.steps[start]))
     return [
         Anomaly(
             kind="kl-limit",
             metric="kl_div",
             severity=Severity.critical,
-            onset=int(kl.steps[start]),
-            summary=f"above {bound.text} from step {kl.steps[start]}: {number(_reached(kl, start))}{until}",
-            evidence={"rows above": int(above.sum()), "of": len(kl), "peak": float(kl.values.max())},
+            onset=onset,
+            summary=f"above its limit of {number(limit)} from step {kl.steps[start]}: {number(kl.last)} at "
+            f"step {kl.steps[-1]}",
+            evidence={"limit": limit, "above_limit_since": int(kl.steps[start])},
         )
     ]
 
@@ -150,12 +115,39 @@ def _start_of_stay(above: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | N
     return None
 
 
-def _reached(kl: Series, start: int) -> float:
-    return float(kl.values[start])
+def _default_limit(run: Run) -> float | None:
+    algorithm = str(run.info.get("algorithm") or "")
+    return None if algorithm == "kto" else kl_limit(run.rows[-1].metrics, algorithm, run.config)
 
 
-def _peak(run: Run) -> float:
-    return float(run["kl_div"].finite.values.max())
+def _headline(run: Run, lead: Anomaly) -> str:
+    if lead.kind != _RUNAWAY:
+        return f"{label(lead.metric)} {lead.summary}"
+    kl = run["kl_div"].finite
+    limit = float(lead.evidence["limit"])
+    return f"kl runaway from step {lead.onset}: {number(kl.last)} at step {kl.steps[-1]}, limit {limit:.2f}"
+
+
+def _evidence(run: Run, failing: list[Anomaly], bound: float | None) -> list[str]:
+    lines = [line for sign in failing if sign.kind == _RUNAWAY for line in _growth(sign)]
+    if bound is not None and "kl_div" in run.series and any("above_limit_since" in sign.evidence for sign in failing):
+        kl = run["kl_div"].finite
+        since = next(sign.evidence["above_limit_since"] for sign in failing if "above_limit_since" in sign.evidence)
+        above = int((kl.values > bound).sum())
+        lines.append(f"above the limit since step {since}, {above} of {count(len(kl), 'row')}")
+    rest = [sign for sign in failing if "above_limit_since" not in sign.evidence]
+    return [*lines, *evidence_of(rest)]
+
+
+def _growth(sign: Anomaly) -> list[str]:
+    growth = float(sign.evidence.get("growth", 1.0))
+    lines = []
+    if growth > 1.0:
+        doubling = number(float(sign.evidence["doubling_steps"]))
+        lines.append(f"growth from step {sign.onset}: x{growth:.2f} a step, doubling every {doubling}")
+    if "corroboration" in sign.evidence:
+        lines.append(f"beside it: {sign.evidence['corroboration']}")
+    return lines
 
 
 def _why_missing(run: Run) -> str:
@@ -163,5 +155,5 @@ def _why_missing(run: Run) -> str:
     if algorithm in _WITHOUT_KL:
         return _WITHOUT_KL[algorithm]
     if run.config.get("beta") == 0:
-        return f"beta = 0: {algorithm.upper() or 'the trainer'} logs no kl"
+        return f"beta = 0: {algorithm or 'the trainer'} logs no kl"
     return "the run logged no kl_div"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rlhf_assert.causes.critic import begins_out_of_scale
 from rlhf_assert.check import Check
 from rlhf_assert.checks.curve import judge_curve
 from rlhf_assert.checks.outcome import skipped
-from rlhf_assert.detect import Severity
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.numbers import number
 from rlhf_assert.run import Run
 
 LOSSES = ("loss", "policy_loss", "value_loss")
@@ -18,6 +20,29 @@ def judge_losses(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Ch
 
 
 def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) -> Check:
-    """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course."""
-    companions = ("explained_variance",) if metric == "value_loss" else ()
-    return judge_curve(run, metric, companions=companions, fail_on=fail_on)
+    """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
+
+    A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it
+    fails, since the advantages of those steps are noise.
+    """
+    if metric != "value_loss":
+        return judge_curve(run, metric, fail_on=fail_on)
+    return judge_curve(run, metric, companions=("explained_variance",), fail_on=fail_on, signs=_value_scale(run))
+
+
+def _value_scale(run: Run) -> list[Anomaly]:
+    factor = begins_out_of_scale(run)
+    if factor is None:
+        return []
+    losses = run["value_loss"]
+    step = int(losses.steps[0])
+    return [
+        Anomaly(
+            kind="value-scale",
+            metric="value_loss",
+            severity=Severity.critical,
+            onset=step,
+            summary=f"{number(losses.first)} at step {step}, x{number(factor)} what the rewards' scale makes it",
+            evidence={"value loss": losses.first, "times expected": factor},
+        )
+    ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from weakref import WeakKeyDictionary
 
 from rlhf_assert.causes import explain
 from rlhf_assert.check import Check, Status
-from rlhf_assert.detect import Anomaly, Severity, scan
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.findings import anomalies_in, by_onset
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
 from rlhf_assert.run import Run
@@ -15,20 +15,20 @@ from rlhf_assert.run import Run
 MIN_ROWS = 5
 """Fewer rows of a metric show no more than the identities of the first step do: INSUFFICIENT."""
 
-_found: WeakKeyDictionary[Run, tuple[Anomaly, ...]] = WeakKeyDictionary()
+STANDSTILL = frozenset({"no-update", "no-gradient"})
+"""Kinds that mean that nothing trains. Whatever metric shows it, the gradient check judges it: a kl of exactly 0 is no
+fault of the kl."""
 
 
 def anomalies_of(run: Run, metrics: Iterable[str]) -> tuple[Anomaly, ...]:
-    """Return what the default detectors find in these metrics, by onset; a run is scanned once."""
-    if run not in _found:
-        _found[run] = scan(run)
+    """Return what the default detectors find in these metrics, by onset, standstill left out."""
     wanted = set(metrics)
-    return tuple(sorted((found for found in _found[run] if found.metric in wanted), key=_order))
+    return tuple(found for found in anomalies_in(run) if found.metric in wanted and found.kind not in STANDSTILL)
 
 
 def serious(anomalies: Iterable[Anomaly], fail_on: Severity) -> list[Anomaly]:
     """Return the anomalies that fail a check, by onset, the gravest of one step first."""
-    return sorted((found for found in anomalies if found.severity >= fail_on), key=_order)
+    return sorted((found for found in anomalies if found.severity >= fail_on), key=by_onset)
 
 
 def skipped(name: str, reason: str, metrics: Sequence[str] = ()) -> Check:
@@ -91,7 +91,7 @@ def failed(
         status=Status.FAIL,
         headline=headline,
         metrics=tuple(metrics),
-        anomalies=tuple(sorted(anomalies, key=_order)),
+        anomalies=tuple(sorted(anomalies, key=by_onset)),
         evidence=tuple(evidence),
         remedy=tuple(remedy),
         samples=tuple(samples),
@@ -101,17 +101,14 @@ def failed(
 
 
 def evidence_of(anomalies: Iterable[Anomaly]) -> tuple[str, ...]:
-    """Return the numbers behind anomalies, a line each."""
+    """Return the numbers behind anomalies, a line each; the first is the headline's, and is not told again."""
     lines = []
-    for found in anomalies:
+    for index, found in enumerate(anomalies):
         numbers = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in found.evidence.items())
-        lines.append(f"{label(found.metric)} {found.summary}" + (f": {numbers}" if numbers else ""))
-    return tuple(dict.fromkeys(lines))
+        parts = ([f"{label(found.metric)} {found.summary}"] if index else []) + ([numbers] if numbers else [])
+        lines.append("; ".join(parts))
+    return tuple(line for line in dict.fromkeys(lines) if line)
 
 
 def _text(value: float | str) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else number(value)
-
-
-def _order(anomaly: Anomaly) -> tuple[int, int]:
-    return anomaly.onset, -anomaly.severity

@@ -6,15 +6,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlhf_assert.detect.anomaly import Detector
+from rlhf_assert.detect.constant import Frozen, NoVariance
+from rlhf_assert.detect.entropy import Entropy
+from rlhf_assert.detect.explosion import Explosion
+from rlhf_assert.detect.identities import StepOne
+from rlhf_assert.detect.limit import KLRunaway
 from rlhf_assert.detect.nonfinite import NonFinite
+from rlhf_assert.detect.noupdate import NoUpdate
+from rlhf_assert.detect.zscore import THRESHOLD, ZScore
 
 
-def default_detectors(algorithm: str = "", config: Mapping[str, Any] | None = None) -> list[Detector]:
-    """Return fresh detectors for one run.
+def default_detectors(
+    algorithm: str = "",
+    config: Mapping[str, Any] | None = None,
+    *,
+    anomaly_threshold: float = THRESHOLD,
+    thresholds: Mapping[str, float] | None = None,
+) -> list[Detector]:
+    """Return fresh detectors for one run: invariants first, then limits, then the statistics of single values.
 
     Args:
         algorithm: `ppo`, `grpo`, `rloo`, `online-dpo`, `dpo`, `kto`, `reward` or `sft`; empty where it is unknown, and
             then what only holds for one algorithm is not judged.
-        config: the trainer's hyper-parameters.
+        config: the trainer's hyper-parameters; without any, identities of step 1 are notes, not failures.
+        anomaly_threshold: standard deviations from which a single value is a z-score anomaly.
+        thresholds: the same by metric; infinity turns a metric off.
+
+    Raises:
+        UsageError: a threshold that is not above 0.
     """
-    return [NonFinite()]
+    return [
+        NonFinite(),
+        StepOne(algorithm, config or {}),
+        NoUpdate(algorithm, config),
+        NoVariance(),
+        Frozen(),
+        KLRunaway(algorithm, config),
+        Entropy(),
+        Explosion(),
+        ZScore(anomaly_threshold, thresholds=thresholds),
+    ]

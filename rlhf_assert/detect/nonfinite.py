@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.record import all_finite
 
 CRITICAL_METRICS = frozenset(
     {
@@ -37,6 +38,8 @@ class NonFinite:
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
         """Take one row; an invariant, so it needs no history and raises no false alarm."""
+        if all_finite(metrics):
+            return []
         found: list[Anomaly] = []
         for metric, value in metrics.items():
             # value - value is 0 for every finite float, and NaN for NaN and the infinities

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
 from rlhf_assert.detect.default import default_detectors
+from rlhf_assert.run import Row, Run
 
-if TYPE_CHECKING:
-    from rlhf_assert.run import Row, Run
+Metrics = Mapping[str, float | None]
 
 MAX_METRICS = 1000
 """Distinct metric names that are watched; later ones are left out, and the first of those is reported."""
@@ -27,9 +26,7 @@ class Stream:
         self._known: set[str] = set()
         self._overflowed = False
 
-    def update(
-        self, step: int, metrics: Mapping[str, float | None]
-    ) -> tuple[Mapping[str, float | None], list[Anomaly]]:
+    def update(self, step: int, metrics: Metrics) -> tuple[Metrics, list[Anomaly]]:
         """Take one row; return the part of it that is watched, and what the detectors found."""
         found: list[Anomaly] = []
         if not self._known.issuperset(metrics):
@@ -38,9 +35,7 @@ class Stream:
             found += update(step, metrics)
         return metrics, found
 
-    def _admit(
-        self, step: int, metrics: Mapping[str, float | None], found: list[Anomaly]
-    ) -> Mapping[str, float | None]:
+    def _admit(self, step: int, metrics: Metrics, found: list[Anomaly]) -> Metrics:
         admitted = {}
         for name, value in metrics.items():
             if name not in self._known:
@@ -71,7 +66,7 @@ def scan(run_or_rows: Run | Iterable[Row], detectors: Iterable[Detector] | None 
     Returns:
         The anomalies by onset. One that grew worse (same kind, metric and onset) is there once, in its last state.
     """
-    if hasattr(run_or_rows, "rows"):
+    if isinstance(run_or_rows, Run):
         rows: Iterable[Row] = run_or_rows.rows
         chosen = default_detectors(str(run_or_rows.info.get("algorithm") or ""), run_or_rows.config)
     else:

@@ -3,82 +3,99 @@
 from __future__ import annotations
 
 from collections import deque
-from math import comb
+from collections.abc import Mapping
 from typing import Literal
 
 Trend = Literal["increasing", "decreasing", "stable"]
 
 LAG = 12
 """Each value is compared with the one `LAG` rows before it, so a trend is that of the last 24 rows."""
-MINIMUM_PAIRS = 8
-"""Fewer untied pairs decide nothing: a trend can be seen from the 20th row of a metric on."""
+ENTER = 10
+"""Ups less downs among the 12 pairs from which there is a trend: at least 11 of 12 in one direction, which a fair coin
+gives in 0.63 % of windows, both directions together (and less where pairs are tied or still missing)."""
+STAY = 6
+"""Ups less downs below which a trend is over: at least 9 of 12, 14.6 % of a fair coin's windows, so that a trend does
+not flicker."""
 
 
-def _threshold(pairs: int, level: float) -> int:
-    """Return the least |ups - downs| among `pairs` fair coin flips whose two-sided probability is at most `level`."""
-    tail = 0
-    for downs in range(pairs // 2 + 1):
-        tail += comb(pairs, downs)
-        if 2 * tail > level * 2**pairs:
-            return pairs - 2 * downs + 2
-    return pairs % 2 + 2
+class Trends:
+    """The sign test of Cox and Stuart on the last 24 finite values of each metric.
 
+    The 12 pairs (value now, value 12 rows ago) in the window share no value, so under noise that is independent and
+    identically distributed, whatever its distribution, each is up or down with equal chance; ties count for neither.
+    A trend can be seen from the 22nd value on. Autocorrelated noise is seen as the trends that it consists of.
 
-_ENTER = [LAG + 1 if pairs < MINIMUM_PAIRS else _threshold(pairs, 0.01) for pairs in range(LAG + 1)]
-_STAY = [LAG + 1 if pairs < MINIMUM_PAIRS else _threshold(pairs, 0.2) for pairs in range(LAG + 1)]
-
-
-class TrendTest:
-    """The sign test of Cox and Stuart on the last `2 * LAG` finite values of one metric.
-
-    The `LAG` pairs (value now, value `LAG` rows ago) in the window share no value, so under noise that is independent
-    and identically distributed, whatever its distribution, each is up or down with equal chance. A trend is entered
-    at a two-sided level of 1 % a row (exactly 0.63 % with 12 untied pairs), and held while the level is under 20 %,
-    so that it does not flicker. Autocorrelated noise is seen as the trends that it consists of.
-
-    Constant time and memory. Source: D. R. Cox, A. Stuart, "Some quick sign tests for trend in location and
+    Constant time and memory per metric. Source: D. R. Cox, A. Stuart, "Some quick sign tests for trend in location and
     dispersion", Biometrika 42 (1955).
     """
 
-    __slots__ = ("_downs", "_signs", "_ups", "_values", "trend")
+    def __init__(self) -> None:
+        self._windows: dict[str, _Window] = {}
+
+    def update(self, metrics: Mapping[str, float | None]) -> dict[str, Trend]:  # noqa: C901 - hot: calls would cost more
+        """Take one row and return the trends that it changes."""
+        changed: dict[str, Trend] = {}
+        windows = self._windows
+        for name, value in metrics.items():
+            if value is None or value - value != 0.0:
+                continue
+            try:
+                window = windows[name]
+            except KeyError:
+                window = windows[name] = _Window()
+            values = window.values
+            count = len(values)
+            if count < LAG:
+                values.append(value)
+                continue
+            middle = values[-LAG]
+            # While the window fills, no pair leaves it: as if a tie did.
+            oldest = values[0] if count == 2 * LAG else middle
+            values.append(value)
+            # The pair (middle, value) comes and the pair (oldest, middle) goes; mostly both point the same way.
+            if value > middle:
+                if middle > oldest:
+                    continue
+                window.balance += 2 if middle < oldest else 1
+            elif value < middle:
+                if middle < oldest:
+                    continue
+                window.balance -= 2 if middle > oldest else 1
+            elif middle > oldest:
+                window.balance -= 1
+            elif middle < oldest:
+                window.balance += 1
+            else:
+                continue
+            if not window.low < window.balance < window.high:
+                changed[name] = window.turn()
+        return changed
+
+    def current(self) -> dict[str, Trend]:
+        """Return the trend of each metric that was ever finite."""
+        return {name: window.trend for name, window in self._windows.items()}
+
+
+class _Window:
+    """The values of one metric, its balance (ups less downs), and the open interval that keeps its trend."""
+
+    __slots__ = ("balance", "high", "low", "trend", "values")
 
     def __init__(self) -> None:
+        self.values: deque[float] = deque(maxlen=2 * LAG)
+        self.balance = 0
         self.trend: Trend = "stable"
-        self._values: deque[float] = deque(maxlen=LAG)
-        self._signs: deque[int] = deque(maxlen=LAG)
-        self._ups = 0
-        self._downs = 0
+        self.low, self.high = _KEEPS[self.trend]
 
-    def update(self, value: float) -> bool:
-        """Take one finite value and return whether the trend changed."""
-        values, signs = self._values, self._signs
-        if len(values) < LAG:
-            values.append(value)
-            return False
-        before = values[0]
-        values.append(value)
-        if len(signs) == LAG:
-            gone = signs[0]
-            if gone > 0:
-                self._ups -= 1
-            elif gone < 0:
-                self._downs -= 1
-        if value > before:
-            signs.append(1)
-            self._ups += 1
-        elif value < before:
-            signs.append(-1)
-            self._downs += 1
-        else:
-            signs.append(0)
-        balance, pairs = self._ups - self._downs, self._ups + self._downs
-        trend = self.trend
-        if trend == "stable":
-            if -_ENTER[pairs] < balance < _ENTER[pairs]:
-                return False
-            self.trend = "increasing" if balance > 0 else "decreasing"
-            return True
-        if (balance if trend == "increasing" else -balance) >= _STAY[pairs]:
-            return False
-        self.trend = "stable"
-        return True
+    def turn(self) -> Trend:
+        """Return the trend that the balance now stands for."""
+        self.trend = "increasing" if self.balance >= ENTER else "decreasing" if self.balance <= -ENTER else "stable"
+        self.low, self.high = _KEEPS[self.trend]
+        return self.trend
+
+
+_KEEPS: dict[Trend, tuple[int, int]] = {
+    "stable": (-ENTER, ENTER),
+    "increasing": (STAY - 1, LAG + 1),
+    "decreasing": (-LAG - 1, 1 - STAY),
+}

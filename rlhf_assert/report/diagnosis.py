@@ -139,22 +139,25 @@ def _place(marks: dict[int, str], start: int, text: str) -> None:
 def _rows(check: Check, run: Run, again: str, width: int, ascii: bool) -> list[str]:  # noqa: A002, FBT001
     room = width - len(_INDENT) - _LABELS
     evidence = check.evidence or tuple(f"{label(found.metric)} {found.summary}" for found in check.anomalies)
+    trace = traceback_end(check, run)
+    told = {line.rstrip() for line in str((run.error or {}).get("traceback") or "").splitlines()} if trace else set()
+    ruled_out, reason_at = _ruled_out(check, room)
     remedy = check.remedy
     if len(remedy) > 1:
         remedy = tuple(f"{index}. {text}" for index, text in enumerate(remedy, start=1))
-    rows: list[tuple[str, Iterable[str]]] = [
-        ("evidence", evidence),
-        ("traceback", traceback_end(check, run)),
-        ("samples", [cut(clean_columns(text, ascii=ascii), room, ascii=ascii) for text in check.samples]),
-        ("cause", [check.cause] if check.cause else []),
-        ("ruled out", _ruled_out(check, room)),
-        ("remedy", remedy),
-        ("intended?", [check.override] if check.override else []),
+    rows: list[tuple[str, Iterable[str], int]] = [
+        ("evidence", [line for line in evidence if line.rstrip() not in told], 2),
+        ("traceback", trace, 4),
+        ("samples", [cut(clean_columns(text, ascii=ascii), room, ascii=ascii) for text in check.samples], 0),
+        ("cause", [_cause(check)] if check.cause else [], 0),
+        ("ruled out", ruled_out, reason_at),
+        ("remedy", remedy, 3 if len(remedy) > 1 else 0),
+        ("intended?", [check.override] if check.override else [], 2),
     ]
     lines: list[str] = []
-    for name, texts in rows:
+    for name, texts, further in rows:
         paragraphs = [clean_columns(text, ascii=ascii) for text in texts]
-        lines += hang(name, paragraphs, indent=_INDENT, label_width=_LABELS, width=width)
+        lines += hang(name, paragraphs, indent=_INDENT, label_width=_LABELS, width=width, further=further)
     if again:
         lines += _command(clean(again, ascii=ascii), room)
     return lines
@@ -174,10 +177,16 @@ def traceback_end(check: Check, run: Run) -> list[str]:
     return lines[-TRACEBACK_LINES:]
 
 
-def _ruled_out(check: Check, room: int) -> list[str]:
-    """Return `cause  why`, the reasons in a column of their own as far as they fit."""
-    left = min(max((columns(cause) for cause, _ in check.ruled_out), default=0), room // 3)
-    return [f"{pad(cause, left)}  {why}" for cause, why in check.ruled_out]
+def _cause(check: Check) -> str:
+    """Return the cause with how sure it is: a traceback names it, a `possibly` says itself what it is."""
+    certain = check.name == "completion" or check.cause.startswith(("possibly ", "likely"))
+    return check.cause if certain else f"likely: {check.cause}"
+
+
+def _ruled_out(check: Check, room: int) -> tuple[list[str], int]:
+    """Return `cause  why` and the column of the reasons, which align as far as half of the room allows."""
+    left = min(max((columns(cause) for cause, _ in check.ruled_out), default=0), room // 2)
+    return [f"{pad(cause, left)}  {why}" for cause, why in check.ruled_out], left + 2
 
 
 def _command(command: str, room: int) -> list[str]:

@@ -6,24 +6,25 @@ import unicodedata
 from collections.abc import Iterable
 
 MAPPED_TO_ASCII = {
-    "→": "->",
-    "←": "<-",
-    "…": "...",
-    "×": "x",
-    "·": "-",
-    "–": "-",
-    "—": "-",
-    "≤": "<=",
-    "≥": ">=",
-    "≠": "!=",
-    "‖": "||",
-    "Δ": "delta ",
-    "σ": "sigma",
-    "“": '"',
-    "”": '"',
-    "‘": "'",
-    "’": "'",
-    "\u00a0": " ",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{LEFTWARDS ARROW}": "<-",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MIDDLE DOT}": "-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NOT EQUAL TO}": "!=",
+    "\N{DOUBLE VERTICAL LINE}": "||",
+    "\N{GREEK CAPITAL LETTER DELTA}": "delta ",
+    "\N{GREEK SMALL LETTER SIGMA}": "sigma",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{NO-BREAK SPACE}": " ",
 }
 _ELLIPSIS = "…"
 
@@ -31,7 +32,7 @@ _ELLIPSIS = "…"
 def speaks_unicode(encoding: str | None) -> bool:
     """Return whether an output encoding holds the characters that reports use; an unknown encoding does not."""
     try:
-        "▁█→…×".encode(encoding or "ascii")
+        "▁█→…".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
@@ -89,7 +90,9 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, text] if text or not lines else lines
 
 
-def hang(label: str, paragraphs: Iterable[str], *, indent: str, label_width: int, width: int) -> list[str]:
+def hang(
+    label: str, paragraphs: Iterable[str], *, indent: str = "", label_width: int, width: int, further: int = 0
+) -> list[str]:
     """Return lines with `label` before the first and the texts in a column of their own.
 
     Args:
@@ -98,11 +101,15 @@ def hang(label: str, paragraphs: Iterable[str], *, indent: str, label_width: int
         indent: what stands left of everything.
         label_width: columns of the label and the gap after it.
         width: columns of a whole line.
+        further: columns by which the second and later lines of a paragraph stand further to the right.
     """
     room = width - len(indent) - label_width
     found: list[str] = []
     for paragraph in paragraphs:
-        for line in wrap(paragraph, room):
+        first, *rest = wrap(paragraph, room)
+        if rest and further:
+            rest = wrap(paragraph[len(first) :].lstrip(" "), room - further)
+        for line in [first, *(" " * further + line for line in rest)]:
             left = pad(label, label_width) if not found else " " * label_width
             found.append((indent + left + line).rstrip())
     return found

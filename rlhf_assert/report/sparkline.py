@@ -2,13 +2,13 @@
 
 Each cell shows the mean of the steps that it stands for; `!` marks a cell with a value that is not finite. The scale:
 
-- logarithmic where the values range over more than 30× and none is negative, else linear. The range goes from the 5 %
-  quantile of the positive values, so that the tiny KL of the first steps does not decide it, to the largest; what is
-  smaller (an exact 0 included) sits on the lowest level, and at most six decades are drawn;
-- never finer than what matters: a linear axis spans at least 10 % of the largest absolute value, and every axis spans at
+- logarithmic where the values range over more than 30 to 1 and none is negative, else linear. The range goes from the
+  5 % quantile of the positive values (the tiny KL of the first steps must not decide it) to the largest; what is
+  smaller, an exact 0 included, sits on the lowest level, and at most six decades are drawn;
+- never finer than what matters: a linear axis spans at least 10 % of the largest absolute value, and every axis at
   least 12 times the noise, so that one of the eight levels is 1.5 standard deviations of it. The noise is estimated
   from second differences of the cells, which neither a slope nor a step enters: their median absolute value over
-  0.6745·√6 (the standard deviation of x₁ - 2x₂ + x₃ for independent normal x is √6 σ).
+  0.6745 sqrt(6), since x1 - 2 x2 + x3 of independent normal values has sqrt(6) times their standard deviation.
 
 So noise and rounding look flat, and a change that exceeds them does not.
 """
@@ -66,7 +66,8 @@ class Axis:
         """Return the first cell that stands for `step`; a step outside is in the first or the last one."""
         begins, ends = self.spans()
         relative = float(step) - float(self.first)
-        return int(min(np.searchsorted(ends, relative, side="right"), self.cells - 1)) if relative >= begins[0] else 0
+        found = int(np.searchsorted(ends, relative, side="right"))
+        return min(found, self.cells - 1) if relative >= begins[0] else 0
 
 
 def sparkline(
@@ -113,7 +114,7 @@ def sparkline(
 
 def _means(values: FloatArray, positions: np.ndarray, axis: Axis) -> FloatArray:
     """Return the mean of each cell: NaN where it holds no value, infinity where one is not finite."""
-    begins, ends = axis.spans()
+    _, ends = axis.spans()
     relative = positions.astype(np.float64) - float(axis.first)
     inside = (relative >= 0) & (relative < ends[-1])
     values, relative = values[inside], relative[inside]
@@ -165,4 +166,4 @@ def _window(scaled: FloatArray, drawn: FloatArray, *, log_scale: bool) -> tuple[
 def _level(height: float, low: float, span: float) -> int:
     if span <= 0.0:
         return 0
-    return min(max(int((height - low) / span * 8.0), 0), 7)
+    return min(max(int((height - low) / span * 8.0 + 1e-9), 0), 7)  # the middle is a level's edge, exactly

@@ -77,7 +77,7 @@ class GPUs:
 def _open_nvml() -> tuple[Any, str]:
     """Return the NVML client, or None with the reason."""
     try:
-        import pynvml  # noqa: PLC0415
+        import pynvml
     except ImportError:
         return None, "NVML cannot be asked without nvidia-ml-py: pip install 'rlhf-assert[gpu]'"
     try:

@@ -1,0 +1,103 @@
+"""What a session prints and what other programs read: first lines, the health section, annotations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest  # noqa: TID253 - this is a pytest plugin
+
+from rlhf_assert.check import Check, Status, decode_check
+from rlhf_assert.errors import UnreadableRun
+from rlhf_assert.numbers import count
+from rlhf_assert.report import github
+from rlhf_assert.report.summary import WIDTH, Outcome, health_section
+from rlhf_assert.run import read_run
+
+
+def shorten(report: pytest.TestReport, failure: BaseException) -> None:
+    """Make a failure's first line its short form: summaries, JUnit and annotations repeat it, and not the diagnosis."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+
+
+def print_summary(reporter: pytest.TerminalReporter) -> None:
+    """Print the health section, and under GitHub Actions its annotations and step summary."""
+    outcomes = judged(reporter)
+    terminal = getattr(reporter, "isatty", False)
+    width = min(reporter.config.get_terminal_writer().fullwidth, WIDTH) if terminal else WIDTH
+    reporter.section("rlhf health")
+    for line in health_section(outcomes, width=width, ascii=not speaks_unicode(reporter)):
+        reporter.line(line)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in github.annotations(outcomes):
+            reporter.line(line)
+        if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(github.step_summary(outcomes))
+
+
+def judged(reporter: pytest.TerminalReporter) -> list[Outcome]:
+    """Return what the session judged, a run each, in the order of the tests; also what xdist's workers judged."""
+    found = []
+    for path in dict.fromkeys(run_folders(reporter)):
+        try:
+            run = read_run(path)
+        except UnreadableRun as error:
+            reporter.line(str(error))
+            continue
+        checks, replay = recorded_checks(path)
+        found.append(Outcome(run=run, checks=checks, replay=replay))
+    return found
+
+
+def run_folders(reporter: pytest.TerminalReporter) -> Iterator[Path]:
+    """Yield the run folder of every report that names one."""
+    for reports in reporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "rlhf.run":
+                    yield Path(value)
+
+
+def recorded_checks(path: Path) -> tuple[tuple[Check, ...], str]:
+    """Return the checks of a run, the last word on each, and the command that repeats the first failed one."""
+    latest: dict[tuple[str, str], Check] = {}
+    replay = ""
+    for line in (path / "checks.jsonl").read_bytes().splitlines():
+        record: dict[str, Any] = orjson.loads(line)
+        check = decode_check(record)
+        latest[record["test"], check.name] = check
+        if check.status is Status.FAIL and not replay:
+            replay = record["again"]
+    return merge_per_metric(latest.values()), replay
+
+
+def merge_per_metric(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Return the checks; those of one name for several metrics (`completeness[kl_div]`) as one, where they passed."""
+    passed: dict[str, int] = {}
+    merged: dict[str, Check] = {}
+    for check in checks:
+        name, per_metric, _ = check.name.partition("[")
+        if per_metric and check.status is Status.PASS:
+            passed[name] = passed.get(name, 0) + 1
+            said = f"{count(passed[name], 'promised metric')} logged"
+            merged[name] = Check(name=name, status=Status.PASS, headline=said, note=said)
+        else:
+            merged[check.name] = check
+    return tuple(merged.values())
+
+
+def speaks_unicode(reporter: pytest.TerminalReporter) -> bool:
+    """Whether the encoding of what the session prints to has the cells of a sparkline."""
+    stream = getattr(reporter.config.get_terminal_writer(), "_file", sys.stdout)
+    try:
+        "▁█→".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Samples of PPO, read from the local variables of `PPOTrainer.train`, which keeps them nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlhf_assert_trl.frames import callers, read_locals
+from rlhf_assert_trl.samples import (
+    MAX_PER_STEP,
+    NAN,
+    Batch,
+    Observer,
+    advantage_metrics,
+    hash_prompt,
+    length_metrics,
+    masked_means,
+)
+
+_NAMES = (
+    *("self", "queries", "responses", "scores", "logprobs", "ref_logprobs", "advantages", "values", "returns"),
+    *("padding_mask", "padding_mask_p1", "sequence_lengths", "contain_eos_token"),
+)
+
+
+class PPOCapture:
+    """Captures the samples of a `PPOTrainer` from within `on_log`; see `samples.Capture`."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+        self._observer = Observer(trainer)
+        self._taken = -1
+        model = trainer.reward_model
+        self._reward_name = str(getattr(model, "__name__", type(model).__name__))
+
+    @property
+    def failure(self) -> str | None:
+        """Why samples cannot be had any more, or None."""
+        return self._observer.failure
+
+    def take(self, step: int) -> Batch:
+        """Return the samples of this update, once."""
+        if step == self._taken:
+            return Batch()
+        self._taken = step
+        return self._observer.guard(self._read, step) or Batch()
+
+    def close(self) -> None:
+        """Nothing was changed."""
+
+    def _read(self, step: int) -> Batch:
+        for frame in callers():
+            if frame.f_code.co_name == "train":
+                found = read_locals(frame, _NAMES)
+                if found.get("self") is self._trainer:
+                    return self._batch(found, step)
+        raise LookupError("no frame of PPOTrainer.train leads here")
+
+    def _batch(self, found: dict[str, Any], step: int) -> Batch:
+        tokenizer = self._trainer.processing_class
+        mask = ~found["padding_mask"]
+        logprobs, ref_logprobs = masked_means(found["logprobs"], mask), masked_means(found["ref_logprobs"], mask)
+        advantages = masked_means(found["advantages"], mask)
+        lengths = (found["sequence_lengths"][:MAX_PER_STEP] + 1).tolist()
+        ended = found["contain_eos_token"][:MAX_PER_STEP].tolist()
+        queries, responses = found["queries"][:MAX_PER_STEP].tolist(), found["responses"][:MAX_PER_STEP].tolist()
+        records = []
+        for index, score in enumerate(found["scores"][:MAX_PER_STEP].tolist()):
+            text = tokenizer.decode(responses[index][: lengths[index]], skip_special_tokens=True)
+            records.append(
+                {
+                    "step": step,
+                    "prompt": hash_prompt([token for token in queries[index] if token != tokenizer.pad_token_id]),
+                    "length": lengths[index],
+                    "truncated": float(not ended[index]),
+                    "reward": score,
+                    "rewards": {self._reward_name: score},
+                    "advantage": advantages[index],
+                    "logprob": logprobs[index],
+                    "ref_logprob": ref_logprobs[index],
+                    "text": text[:80],
+                }
+            )
+        metrics = {**advantage_metrics(advantages), **length_metrics(records)}
+        metrics["explained_variance"] = explained_variance(found["values"], found["returns"], ~found["padding_mask_p1"])
+        return Batch(records, metrics)
+
+
+def explained_variance(values: Any, returns: Any, mask: Any) -> float:
+    """Return 1 - var(returns - values) / var(returns) over the tokens of the mask; NaN where returns do not vary."""
+    values, returns = values[mask], returns[mask]
+    variance = float(returns.var())
+    return 1.0 - float((returns - values).var()) / variance if variance > 0.0 else NAN

@@ -1,0 +1,330 @@
+"""The rewards: numbers, that differ, for what a completion says and not for its length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+
+from rlhf_assert.causes import explain
+from rlhf_assert.check import Check, Status
+from rlhf_assert.checks.outcome import MIN_ROWS, insufficient, passed, skipped
+from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.metrics import label
+from rlhf_assert.numbers import count, number, share
+from rlhf_assert.rewards import RewardReliability, assess_rewards
+from rlhf_assert.run import Run
+
+NAME = "rewards"
+ALLOWABLE = ("length", "inconsistent", "constant")
+"""Findings that can be intended: a reward for brevity or length, a judge that varies, a reward of no interest."""
+
+PREFERENCE = frozenset({"dpo", "kto", "reward"})
+_ONLINE = ("reward", "response_length", "reward_std", "zero_std_fraction")
+_OFFLINE = ("reward_margin", "chosen_reward", "rejected_reward", "reward_accuracy")
+_OVERRIDE = 'assert_rewards_reliable(allow=["{}"])'
+_LOWEST_AGREEMENT = 0.5
+_LOWEST_ADVANTAGE = {"grpo": 0.5, "rloo": 0.0}
+"""r(advantage, reward) in a group that the interval's upper end must reach: 1 by construction in GRPO, and lowered by
+the KL penalty that RLOO takes off its rewards."""
+
+
+def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
+    """Judge the rewards of a run by its samples, and by its rows where it recorded none.
+
+    Fails on: a reward that is NaN, None or infinite, be it one sample in a batch; rewards that never vary, or not
+    inside of any group; advantages against their rewards (GRPO, RLOO); equal completions with unlike rewards; a policy
+    that was paid for length (see `LengthBias.follows`).
+
+    Args:
+        run: the run.
+        allow: findings that are intended: "length", "inconsistent", "constant".
+
+    Raises:
+        UsageError: an unknown word in `allow`.
+    """
+    for word in allow:
+        if word not in ALLOWABLE:
+            known = ", ".join(ALLOWABLE)
+            raise UsageError(f"allow={word!r} is no finding on rewards{suggest(word, ALLOWABLE)}; known: {known}")
+    algorithm = str(run.info.get("algorithm") or "")
+    if algorithm == "sft":
+        return skipped(NAME, "supervised fine-tuning has no reward")
+    rows = _judge_rows(run, algorithm)
+    if not len(run.samples):
+        return _without_samples(run, algorithm, rows, allow)
+    found = assess_rewards(run.samples, _weights(run))
+    judged = _non_finite(run, found) or rows
+    if judged is None and not found.missing:
+        rules: tuple[tuple[str, Callable[[Run, RewardReliability], Check | None]], ...] = (
+            ("constant", _constant),
+            ("constant", _constant_in_groups),
+            ("", _advantages),
+            ("inconsistent", _inconsistent),
+            ("length", _length),
+        )
+        verdicts = (rule(run, found) for word, rule in rules if word not in allow)
+        judged = next((check for check in verdicts if check is not None), None)
+    if judged is not None:
+        return judged
+    if found.missing:
+        return insufficient(NAME, found.missing, _shown(run))
+    return _pass(run, found)
+
+
+def _shown(run: Run, names: tuple[str, ...] = _ONLINE) -> tuple[str, ...]:
+    return tuple(name for name in names if name in run.series)
+
+
+def _fail(run: Run, headline: str, *, cause: str = "", otherwise: str = "", **fields: tuple[str, ...] | str) -> Check:
+    """Return a failure; without a `cause`, the run's own data is asked for one, and else `otherwise` is it."""
+    check = Check(
+        name=NAME,
+        status=Status.FAIL,
+        headline=headline,
+        cause=cause,
+        **{"metrics": _shown(run), **fields},  # type: ignore[arg-type]
+    )
+    explained = explain(run, check)
+    return explained if explained.cause else replace(explained, cause=otherwise)
+
+
+def _weights(run: Run) -> dict[str, float]:
+    """Return reward function -> weight, as far as the trainer's configuration tells."""
+    weights = run.config.get("reward_weights")
+    names = list(run.samples.rewards)
+    if not isinstance(weights, list) or len(weights) != len(names):
+        return {}
+    return {name: float(weight) for name, weight in zip(names, weights, strict=True)}
+
+
+def _judge_rows(run: Run, algorithm: str) -> Check | None:
+    """Judge the logged rewards: not finite, or (preferences) never apart. KTO logs NaN where a batch has one kind."""
+    names = ("reward",) if algorithm == "kto" else ("reward", "reward_margin", "chosen_reward", "rejected_reward")
+    for name in _shown(run, names):
+        series = run[name]
+        bad = ~np.isfinite(series.values)
+        if bad.any():
+            first = int(series.steps[bad][0])
+            return _fail(
+                run,
+                f"{label(name)} is not finite from step {first}: {int(bad.sum())} of {count(len(series), 'row')}",
+                metrics=(name,),
+                otherwise="a reward of NaN, None or infinity, or weights that are not finite",
+                remedy=(f"print the rewards of step {first}",),
+            )
+    if algorithm in PREFERENCE and "reward_margin" in run.series:
+        return _no_margin(run)
+    return None
+
+
+def _no_margin(run: Run) -> Check | None:
+    margin = run["reward_margin"]
+    if len(margin) < MIN_ROWS or np.abs(margin.values).max() > 1e-9:
+        return None
+    chosen = run.series.get("chosen_reward")
+    moved = chosen is None or bool(np.abs(chosen.values).max() > 1e-9)
+    return _fail(
+        run,
+        f"margin is exactly 0 at all {count(len(margin), 'row')}: no preference is learnt",
+        metrics=_shown(run, _OFFLINE),
+        evidence=("chosen and rejected have equal rewards at every step",) if moved else (),
+        cause="chosen and rejected answers are identical" if moved else "",
+        otherwise="chosen and rejected answers are identical, or the policy does not move",
+        remedy=("compare the chosen and rejected columns of the dataset",),
+    )
+
+
+def _without_samples(run: Run, algorithm: str, rows: Check | None, allow: Collection[str]) -> Check:
+    """Judge a run that recorded no samples by its rows."""
+    if rows is not None:
+        return rows
+    names = _shown(run, _OFFLINE if algorithm in PREFERENCE else _ONLINE)
+    if not names or names[0] not in {"reward", "reward_margin", "chosen_reward"}:
+        reason = "no samples and no reward were recorded" if not names else f"no samples were recorded, only {names[0]}"
+        return skipped(NAME, reason, names)
+    lead = run[names[0]]
+    if len(lead) < MIN_ROWS:
+        return insufficient(NAME, f"{count(len(lead), 'row')} of {names[0]}, a judgement takes {MIN_ROWS}", names)
+    if algorithm in PREFERENCE:
+        return passed(NAME, f"{label(names[0])} {number(lead.first)} → {number(lead.last)}", names, note="from rows")
+    spread = run.series.get("reward_std")
+    flat = spread is not None and len(spread.finite) > 0 and float(spread.finite.values.max()) <= 1e-6
+    if flat and np.ptp(lead.values) <= 1e-6 * max(1.0, abs(lead.first)):
+        if "constant" in allow:
+            return passed(
+                NAME, f"reward is constant: {number(lead.first)}, as allowed", names, note="constant, allowed"
+            )
+        return _fail(
+            run,
+            f"reward is constant: {number(lead.first)} at all {count(len(lead), 'row')}, nothing to learn from",
+            otherwise="the reward function returns one value",
+            override=_OVERRIDE.format("constant"),
+        )
+    return skipped(NAME, "no samples were recorded: its rows are finite and vary, no more can be told", names)
+
+
+def _non_finite(run: Run, found: RewardReliability) -> Check | None:
+    if not found.non_finite:
+        return None
+    first = min(found.non_finite, key=lambda source: source.step)
+    by = f" by {first.function}" if first.function else ""
+    what = "NaN (or None)" if first.example == "nan" else first.example
+    total = sum(source.count for source in found.non_finite)
+    names = " and ".join(source.function or "total" for source in found.non_finite)
+    return _fail(
+        run,
+        f"reward is not finite: {what}{by} at step {first.step}, {total} of {count(found.samples, 'completion')}",
+        evidence=tuple(
+            f"{source.function or 'total'}: {count(source.count, 'completion')}, "
+            f"first {source.example} at step {source.step}"
+            for source in found.non_finite
+        ),
+        samples=tuple(_sample(run, int(index)) for index in first.samples[:2]),
+        otherwise=f"{_function(run, first.function)} returns {what}" if first.function else f"{names}: returns {what}",
+        remedy=("find the completion that is scored so", "return a finite number for every completion"),
+    )
+
+
+def _constant(run: Run, found: RewardReliability) -> Check | None:
+    if found.constant is None:
+        return None
+    value = number(found.constant)
+    return _fail(
+        run,
+        f"reward is constant: {value} in all {count(found.finite, 'completion')}, nothing to learn from",
+        otherwise=f"{_leading_function(run, found)} returns {value} for every completion",
+        remedy=("let the reward tell a better completion from a worse one",),
+        override=_OVERRIDE.format("constant"),
+    )
+
+
+def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
+    if run.info.get("algorithm") not in _LOWEST_ADVANTAGE or not found.saturated_throughout:
+        return None
+    return _fail(
+        run,
+        f"reward is equal within every group over {count(found.steps, 'step')}: no advantage, nothing to learn from",
+        evidence=(f"reward {number(found.mean)} with std {number(found.std)} between prompts, 0 inside of them",),
+        cause=f"{_leading_function(run, found)} looks at the prompt, not at the completion",
+        remedy=("score two completions of one prompt by hand and compare",),
+        override=_OVERRIDE.format("constant"),
+    )
+
+
+def _advantages(run: Run, found: RewardReliability) -> Check | None:
+    lowest = _LOWEST_ADVANTAGE.get(str(run.info.get("algorithm")))
+    r = found.advantage
+    if lowest is None or not r.judged or r.high >= lowest:
+        return None
+    against = r.high < 0.0
+    return _fail(
+        run,
+        f"advantages go against their rewards: r {r.value:.2f} over {count(r.samples, 'completion')}"
+        if against
+        else f"advantages do not follow their rewards: r {r.value:.2f}, limit {lowest:.2f}",
+        evidence=(
+            f"r(advantage, reward) in a group {r.value:.2f}, {_interval(r.low, r.high)}",
+            "it is 1 by construction of a group-relative advantage",
+        ),
+        cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
+        remedy=("compare the trainer's advantages with reward less group mean",),
+    )
+
+
+def _inconsistent(run: Run, found: RewardReliability) -> Check | None:
+    agreement, flips = found.consistency.agreement, found.consistency.flips
+    if not agreement.judged or agreement.high >= _LOWEST_AGREEMENT:
+        return None
+    return _fail(
+        run,
+        f"equal completions get unlike rewards: agreement {agreement.value:.2f} over "
+        f"{count(found.consistency.repeated, 'repeated completion')}, limit {_LOWEST_AGREEMENT:.2f}",
+        evidence=(
+            f"ICC of repeated completions {agreement.value:.2f}, {_interval(agreement.low, agreement.high)}",
+            f"{share(flips.value)} of {agreement.samples} repeats were scored unlike the first time",
+        ),
+        cause=f"{_leading_function(run, found)} depends on more than prompt and completion: chance, or the batch",
+        remedy=("score one completion twice by hand", "seed or average what is random in the reward"),
+        override=_OVERRIDE.format("inconsistent"),
+    )
+
+
+def _length(run: Run, found: RewardReliability) -> Check | None:
+    bias = found.length
+    if not bias.follows:
+        return None
+    r, rest, gain = bias.pearson, bias.gain_at_equal_length, bias.gain
+    leading = _leading_function(run, found, by_length=True)
+    shorter = "" if r.value > 0 else " (the shorter, the better)"
+    return _fail(
+        run,
+        f"reward follows length, not quality: r {r.value:.2f} over {count(r.samples, 'completion')}",
+        evidence=(
+            f"r(reward, length) {r.value:.2f}, {_interval(r.low, r.high)}",
+            f"inside of steps {bias.within_step.value:.2f}, so it is no common trend",
+            f"length {number(bias.start_length)} → {number(bias.end_length)} tokens{shorter}",
+            f"at equal length the reward rose {number(rest.value)} of its {number(gain.value)}",
+        ),
+        samples=_extremes(run),
+        cause=leading,
+        remedy=("bound what the reward gives for length, or drop it", "score length and quality apart"),
+        override=_OVERRIDE.format("length"),
+    )
+
+
+def _function(run: Run, name: str) -> str:
+    names = list(run.samples.rewards)
+    return f"rewards[{names.index(name)}] {name}" if name in names else name or "the reward"
+
+
+def _leading_function(run: Run, found: RewardReliability, *, by_length: bool = False) -> str:
+    """Return the reward function that decides the total, with its share of the variance where it has one."""
+    shares = {name: part for name, part in found.shares.items() if not np.isnan(part)}
+    if by_length:
+        shares = {name: part for name, part in shares.items() if abs(found.function_length[name]) > 0.5} or shares
+    if not shares:
+        return _function(run, next(iter(found.shares))) if len(found.shares) == 1 else "the reward"
+    name = max(shares, key=lambda candidate: shares[candidate])
+    return (
+        f"{_function(run, name)}, {share(shares[name])} of the reward's variance" if by_length else _function(run, name)
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {low:.2f} to {high:.2f}"
+
+
+def _extremes(run: Run) -> tuple[str, ...]:
+    """Return the best and the worst completion of the last step that has both."""
+    samples = run.samples
+    finite = np.flatnonzero(np.isfinite(samples.reward))
+    last = finite[samples.step[finite] == samples.step[finite].max()]
+    order = last[np.argsort(samples.reward[last], kind="stable")]
+    return _sample(run, int(order[-1])), _sample(run, int(order[0]))
+
+
+def _sample(run: Run, index: int) -> str:
+    """Return one sample as a line of at most 80 columns."""
+    samples = run.samples
+    length = samples.length[index]
+    tokens = f"{length:4.0f} tok" if np.isfinite(length) else "   ? tok"
+    text = " ".join(samples.text[index].split())
+    line = f"step {samples.step[index]}  reward {number(float(samples.reward[index]))}  {tokens}"
+    room = 80 - len(line) - 4
+    return f'{line}  "{text if len(text) <= room else text[: room - 1] + "…"}"' if text else line
+
+
+def _pass(run: Run, found: RewardReliability) -> Check:
+    gain = found.length.gain
+    trend = "level"
+    if gain.judged and gain.low > 0.0:
+        trend = "rising"
+    elif gain.judged and gain.high < 0.0:
+        trend = "falling"
+    r = found.length.pearson
+    note = f"{trend}; r(length) {r.value:.2f}" if r.judged else trend
+    series = run.series.get("reward")
+    ends = f"{number(series.first)} → {number(series.last)}" if series is not None else number(found.mean)
+    return passed(NAME, f"reward {ends} over {count(found.finite, 'completion')}", _shown(run), note=note)

@@ -1,0 +1,50 @@
+"""Reading what a user named on the command line, and saying precisely why it cannot be read."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from rlhf_assert.errors import UnreadableRun
+from rlhf_assert.run import Run, read_run
+
+PARTS = ("run.json", "metrics.jsonl", "samples.jsonl", "events.jsonl", "resources.jsonl")
+
+
+def read(path: str) -> Run:
+    """Read a run directory.
+
+    Raises:
+        UnreadableRun: whatever it is instead; the message does not repeat the path.
+    """
+    given = Path(path)
+    require(given)
+    if not given.is_dir():
+        if given.name in PARTS and (given.parent / "run.json").is_file():
+            raise UnreadableRun(f"a file of a run directory: name the directory, {given.parent}")
+        raise UnreadableRun("no run directory; logs that other programs wrote cannot be judged by this version")
+    try:
+        run = read_run(given)
+        _ = run.seconds, run.steps, run.samples, run.resources  # what is damaged shows here, and not in a report
+    except UnreadableRun as error:
+        raise UnreadableRun(reason(error, path)) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnreadableRun(f"damaged: {type(error).__name__}: {error}") from error
+    return run
+
+
+def require(path: Path) -> None:
+    """Raise UnreadableRun, with the nearest names, if there is nothing at `path`."""
+    if path.exists():
+        return
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        raise UnreadableRun(f"no such file, nor its folder {path.parent}") from None
+    near = difflib.get_close_matches(path.name, names, n=2)
+    raise UnreadableRun("no such file or folder" + (f"; near: {', '.join(near)}" if near else ""))
+
+
+def reason(error: Exception, path: str) -> str:
+    """Return an error's message without the path that stands beside it."""
+    return str(error).removeprefix(f"{Path(path)}").lstrip("/").removeprefix(": ")

@@ -1,0 +1,85 @@
+"""A value loss or gradient that jumps by orders of magnitude above its own past, and stays there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+
+Row = Mapping[str, float | None]
+
+FACTOR = 50.0
+HISTORY = 10
+ROWS = 3
+
+_WATCHED = {
+    "value_loss": (
+        Severity.critical,
+        ("the value head was changed or re-initialised", "the learning rate or the reward's scale jumped"),
+        "go back to a checkpoint from before this step; check value head, learning_rate and reward scale there",
+    ),
+    "grad_norm": (
+        Severity.warning,
+        ("the learning rate is too high", "one part of the loss has changed its scale"),
+        "lower max_grad_norm or learning_rate, and look at the batch of this step",
+    ),
+}
+
+
+@dataclass(slots=True)
+class Explosion:
+    """Reports a metric above 50 times its median and 5 times its maximum so far, for 3 rows in succession.
+
+    The past is the last 50 rows that were not such, at least 10, all positive. A value loss that grows with the reward
+    takes its past along; a value head that was replaced does not. A critic that far off gives advantages that are
+    noise, so it is critical; a gradient is clipped, so it is a warning, and it is judged only beside a reward or a
+    KL: in supervised and preference training it rises 20 to 200 fold when learning begins.
+    """
+
+    name: str = "explosion"
+    _past: dict[str, deque[float]] = field(default_factory=lambda: {metric: deque(maxlen=50) for metric in _WATCHED})
+    _streaks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_WATCHED, 0))
+    _onsets: dict[str, int] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
+
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+        """Take one row."""
+        found: list[Anomaly] = []
+        for metric, past in self._past.items():
+            value = metrics.get(metric)
+            if value is None or value - value != 0.0:
+                continue
+            if metric == "grad_norm" and "reward" not in metrics and "kl_div" not in metrics:
+                continue
+            if len(past) >= HISTORY and value > 5 * past[-1] and _beyond(past, value):
+                if self._streaks[metric] == 0:
+                    self._onsets[metric] = step
+                self._streaks[metric] += 1
+                if self._streaks[metric] == ROWS and metric not in self._reported:
+                    self._reported.add(metric)
+                    found.append(_anomaly(metric, self._onsets[metric], value, median(past), step))
+                continue
+            self._streaks[metric] = 0
+            past.append(value)
+        return found
+
+
+def _beyond(past: deque[float], value: float) -> bool:
+    return value > 5 * max(past) and value > FACTOR * median(past) > 0
+
+
+def _anomaly(metric: str, onset: int, value: float, level: float, step: int) -> Anomaly:
+    severity, causes, remedy = _WATCHED[metric]
+    return Anomaly(
+        kind="explosion",
+        metric=metric,
+        severity=severity,
+        onset=onset,
+        summary=f"exploded at step {onset}: {value:.3g} at step {step}, {value / level:.3g} times its median",
+        evidence={"value": value, "median": level, "rows": ROWS},
+        causes=causes,
+        remedy=remedy,
+    )

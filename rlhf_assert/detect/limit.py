@@ -1,0 +1,182 @@
+"""A KL to the reference that runs away: the policy has left the text that the reference model writes."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.constant import no_variance
+
+Row = Mapping[str, float | None]
+
+LIMIT_PER_TOKEN = 1.0
+"""Nats per token. At 1.0 the policy gives its tokens e times the reference's probability on average; healthy public
+GRPO logs stay under 0.7 in any 5 rows, the worst of them from quantised policies."""
+DEFAULT_RESPONSE_LENGTH = 53
+"""Tokens; the default of TRL's PPOConfig.response_length, for a sequence sum in a log that tells no length."""
+ROWS = 5
+"""Rows in succession above the limit that count as sustained; healthy runs spike for one or two."""
+
+_SEQUENCE_SUM = ("ppo", "online-dpo")
+
+
+def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = None) -> float:
+    """Return the limit of `kl_div` in nats: per token, or times the response length where the KL is a sequence sum.
+
+    PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it.
+    """
+    if algorithm not in _SEQUENCE_SUM and (algorithm or row.get("value_loss") is None):
+        return LIMIT_PER_TOKEN
+    config = config or {}
+    length = row.get("response_length")
+    for known in (length, config.get("response_length"), config.get("max_new_tokens")):
+        if isinstance(known, int | float) and 0 < known < math.inf:
+            return LIMIT_PER_TOKEN * known
+    return LIMIT_PER_TOKEN * DEFAULT_RESPONSE_LENGTH
+
+
+class KLRunaway:
+    """Reports a KL above its limit for 5 rows in succession, with the onset where its growth began.
+
+    What the first row shows at step 1 is an offset (quantisation, or a reference that is not the policy, which
+    `identities.StepOne` reports) and is added to the limit.
+
+    A warning at first; critical once something else shows that the policy is lost: the KL at 3 times its limit for 5
+    rows, a reward that has not risen, group variance gone, entropy under half or over twice its start, or completions
+    that began to be cut off. KTO is not judged: its KL is a sum of unknown length.
+
+    Args:
+        algorithm: see `default_detectors`.
+        config: the trainer's hyper-parameters.
+        limit: limit in nats, in place of `kl_limit`.
+    """
+
+    name = "kl-runaway"
+
+    def __init__(
+        self, algorithm: str = "", config: Mapping[str, Any] | None = None, limit: float | None = None
+    ) -> None:
+        self._algorithm = algorithm
+        self._config = config or {}
+        self._limit = limit
+        self._history: deque[tuple[int, float]] = deque(maxlen=512)
+        self._start: dict[str, float] = {}
+        self._recent: deque[Row] = deque(maxlen=ROWS)
+        self._offset: float | None = None
+        self._streak = 0
+        self._warned: Anomaly | None = None
+        self._done = algorithm == "kto"
+
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+        """Take one row; a row without a finite KL is passed over."""
+        value = metrics.get("kl_div")
+        if self._done or value is None or value - value != 0.0:
+            return []
+        for metric in ("reward", "entropy", "truncated_fraction"):
+            if metric not in self._start and (first := metrics.get(metric)) is not None:
+                self._start[metric] = first
+        limit = kl_limit(metrics, self._algorithm, self._config) if self._limit is None else self._limit
+        if self._offset is None:
+            self._offset = max(0.0, value) if step <= 1 else 0.0
+        limit += self._offset
+        self._history.append((step, value))
+        self._recent.append(metrics)
+        self._streak = self._streak + 1 if value > limit else 0
+        if self._streak < ROWS:
+            return []
+        why = self._corroboration(limit)
+        if not why and self._warned is not None:
+            return []
+        self._done = bool(why)
+        self._warned = self._anomaly(limit, why)
+        return [self._warned]
+
+    def _corroboration(self, limit: float) -> str:
+        """Return what else shows that the policy is lost, or an empty string."""
+        recent = list(self._recent)
+        if all((row["kl_div"] or 0.0) > 3 * limit for row in recent):
+            return "more than 3 times the limit"
+        if all(no_variance(row) for row in recent):
+            return "no group of completions has reward variance"
+        start = self._start.get
+        entropy, truncated, reward = (_known(recent, name) for name in ("entropy", "truncated_fraction", "reward"))
+        begin = start("entropy")
+        if begin is not None and begin > 0 and entropy:
+            if max(entropy) < 0.5 * begin:
+                return "entropy under half its start"
+            if min(entropy) > 2 * begin:
+                return "entropy over twice its start"
+        if start("truncated_fraction", 1.0) < 0.5 and truncated and min(truncated) > 0.9:
+            return "completions are cut off, as they were not at the start"
+        if "reward" in self._start and len(reward) == ROWS and max(reward) <= self._start["reward"]:
+            return "the reward is not above its start"
+        return ""
+
+    def _anomaly(self, limit: float, why: str) -> Anomaly:
+        if self._warned is not None:  # the same runaway, now corroborated
+            onset, growth = self._warned.onset, float(self._warned.evidence["growth"])
+        else:
+            onset, growth = growth_onset(self._history, floor=0.1 * limit)
+        step, value = self._history[-1]
+        evidence: dict[str, float | int | str] = {
+            "value": value,
+            "limit": limit,
+            "above_limit_since": self._history[-self._streak][0] if self._streak <= len(self._history) else onset,
+            "growth": growth,
+        }
+        if growth > 1.0:
+            evidence["doubling_steps"] = math.log(2.0) / math.log(growth)
+        if why:
+            evidence["corroboration"] = why
+        beta = self._config.get("beta", self._config.get("kl_coef"))
+        unleashed = (f"beta = {beta}, nothing pulls the policy to the reference",) if beta == 0 else ()
+        return Anomaly(
+            kind="kl-runaway",
+            metric="kl_div",
+            severity=Severity.critical if why else Severity.warning,
+            onset=onset,
+            summary=f"runaway from step {onset}: {value:.3g} at step {step}, limit {limit:.2f}",
+            evidence=evidence,
+            causes=(
+                *unleashed,
+                "the learning rate is too high",
+                "the KL penalty is too weak for the reward, which is being exploited",
+            ),
+            remedy="lower learning_rate by 10, or raise beta (kl_coef in PPO)",
+        )
+
+
+def growth_onset(history: deque[tuple[int, float]], floor: float) -> tuple[int, float]:
+    """Return the step at which a series began to grow, and its factor of growth per step from there on.
+
+    Fits a level followed by exponential growth (a hinge in the logarithm, least squares over every knot).
+
+    Args:
+        history: (step, value) pairs.
+        floor: lower values count as this one, and the growth did not begin before the last of them.
+    """
+    steps = np.array([step for step, _ in history], dtype=np.float64)
+    values = np.log(np.maximum(np.array([value for _, value in history]), floor))
+    rise = np.maximum(steps[None, :] - steps[:, None], 0.0)  # a row per knot
+    rise_off = rise - rise.mean(axis=1, keepdims=True)
+    spread = (rise_off**2).sum(axis=1)
+    usable = spread > 0
+    if not usable.any():
+        return int(steps[-1]), 1.0
+    cross = rise_off @ (values - values.mean())
+    explained = np.where(usable & (cross > 0), cross**2 / np.where(usable, spread, 1.0), -1.0)
+    best = int(explained.argmax())
+    if explained[best] <= 0:
+        return int(steps[0]), 1.0
+    low = np.flatnonzero(values <= np.log(floor))
+    began = max(best, int(low[-1])) if len(low) else best
+    return int(steps[min(began + 1, len(steps) - 1)]), float(np.exp(cross[best] / spread[best]))
+
+
+def _known(rows: list[Row], metric: str) -> list[float]:
+    return [value for row in rows if (value := row.get(metric)) is not None]

@@ -1,0 +1,172 @@
+"""Single values far outside a metric's own recent past: the z-score, for one-step spikes."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import median
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.errors import UsageError
+
+THRESHOLD = 10.0
+"""Standard deviations from which a value counts. Far above the usual 3 to 6, which alarm on the tails of healthy
+training curves; the alarms that it leaves on heavy-tailed noise are in tests/calibration/false_alarms.json."""
+
+UNTESTED = frozenset(
+    {
+        "learning_rate",  # follows its schedule
+        "clip_ratio",  # zero but for rare events, each of which would be a spike
+        "truncated_fraction",
+        "zero_std_fraction",
+        "step_time",  # the machine's, not the training's
+        "tokens_per_second",
+        "kl_policy_ratio",  # a quotient has no moments where its denominator passes zero
+        "value_policy_ratio",
+        "advantage_reward_ratio",
+        "advantage",  # centred on zero by construction
+    }
+)
+"""Metrics whose healthy values do spike; they are tested only if `thresholds` names them."""
+
+SPIKY = frozenset({"kl_div", "grad_norm", "loss", "policy_loss"})
+"""Metrics in which single rows at 10 to 40 times the median are common in healthy public runs (and, through the KL
+penalty, the loss)."""
+
+_REST = 25
+_ROUNDING = 1e-6  # a spread below this share of the level is float32 rounding, not spread
+
+
+class ZScore:
+    """Compares each value with the mean and standard deviation of the values before it, itself excluded.
+
+    (A window that includes the tested point caps |z| at (n - 1)/sqrt(n).) A metric is tested from its 21st finite
+    value on, and not while its window is constant but for rounding, or holds one value more than half of the time:
+    such a window has no scale. One step is at most a warning, since healthy runs spike and recover; after a report the
+    metric is quiet for as many steps as the window holds.
+
+    In `SPIKY` metrics a spike is an info, unless `thresholds` names the metric, or KL and gradient spike together, by
+    5 and 20 times their medians: then the batch did move the policy.
+
+    Args:
+        threshold: standard deviations from which a value counts.
+        window: how many values before the tested one count.
+        thresholds: threshold by metric; infinity turns a metric off.
+
+    Raises:
+        UsageError: a threshold that is not above 0, or a window shorter than the 20 rows that a test needs.
+    """
+
+    name = "z-score"
+    minimum_history = 20
+
+    def __init__(
+        self, threshold: float = THRESHOLD, window: int = 50, thresholds: Mapping[str, float] | None = None
+    ) -> None:
+        if window < self.minimum_history:
+            raise UsageError(f"window={window}, but a z-score needs at least {self.minimum_history} values")
+        self._thresholds = dict.fromkeys(UNTESTED, math.inf) | dict(thresholds or {})
+        self._notes = SPIKY - set(thresholds or {})
+        for metric, limit in {"anomaly_threshold": threshold, **self._thresholds}.items():
+            if not limit > 0:
+                raise UsageError(f"{metric}: a z-score threshold of {limit}, but it must be above 0")
+        self._threshold = threshold
+        self._size = window
+        self._windows: dict[str, _Window | None] = {}
+
+    def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
+        """Take one row; non-finite values are neither tested nor remembered."""
+        found: list[Anomaly] = []
+        windows = self._windows
+        for metric, value in metrics.items():
+            if value is None or value - value != 0.0:
+                continue
+            try:
+                window = windows[metric]
+            except KeyError:
+                window = self._open(metric)
+            if window is None:
+                continue
+            if not window.low <= value <= window.high:
+                found += window.test(step, metric, value)
+            window.values.append(value)
+            window.rest -= 1
+            if window.rest == 0:
+                window.settle()
+        return self._weigh(found) if found else found
+
+    def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
+        """Return the anomalies of one row, those in spiky metrics as notes unless KL and gradient spiked together."""
+        times = {anomaly.metric: float(anomaly.evidence["times_median"]) for anomaly in found}
+        if times.get("kl_div", 0.0) >= 5.0 and times.get("grad_norm", 0.0) >= 20.0:
+            return found
+        return [
+            replace(anomaly, severity=Severity.info) if anomaly.metric in self._notes else anomaly for anomaly in found
+        ]
+
+    def _open(self, metric: str) -> _Window | None:
+        threshold = self._thresholds.get(metric, self._threshold)
+        window = None if threshold == math.inf else _Window(self._size, threshold, self.minimum_history)
+        self._windows[metric] = window
+        return window
+
+
+class _Window:
+    """The last values of one metric.
+
+    Most values are far from any threshold, and computing moments for each would cost more than all else. So a value
+    within half the threshold of moments that are at most `_REST` rows old passes; any other is tested exactly.
+    """
+
+    __slots__ = ("high", "low", "mean", "quiet_until", "rest", "spread", "threshold", "values")
+
+    def __init__(self, size: int, threshold: float, minimum: int) -> None:
+        self.values: deque[float] = deque(maxlen=size)
+        self.low, self.high = -math.inf, math.inf
+        self.mean = self.spread = 0.0
+        self.rest = minimum
+        self.threshold = threshold
+        self.quiet_until = -math.inf
+
+    def settle(self) -> None:
+        """Compute the moments from the values."""
+        values, count = self.values, len(self.values)
+        self.mean = mean = sum(value / count for value in values)
+        self.spread = math.sqrt(sum((value - mean) * (value - mean) for value in values) / (count - 1))
+        reach = 0.5 * self.threshold * self.spread
+        self.low, self.high = mean - reach, mean + reach
+        self.rest = _REST
+
+    def test(self, step: int, metric: str, value: float) -> list[Anomaly]:
+        """Judge a value by the exact moments of the values before it."""
+        self.settle()
+        count, level = len(self.values), median(self.values)
+        if not _ROUNDING * abs(self.mean) < self.spread < math.inf or 2 * self.values.count(level) > count:
+            return []
+        score = (value - self.mean) / self.spread
+        if abs(score) <= self.threshold or step < self.quiet_until:
+            return []
+        self.quiet_until = step + (self.values.maxlen or 0)
+        return [
+            Anomaly(
+                kind="z-score",
+                metric=metric,
+                severity=Severity.warning,
+                onset=step,
+                summary=f"{value:.3g} at step {step}, {abs(score):.0f} standard deviations "
+                f"{'above' if score > 0 else 'below'} the {count} values before",
+                evidence={
+                    "value": value,
+                    "z": score,
+                    "mean": self.mean,
+                    "std": self.spread,
+                    "window": count,
+                    "times_median": value / level if level else math.inf,
+                },
+                causes=("one unusual batch", "the beginning of something that other metrics will show"),
+                remedy="look at this step's samples; if other metrics stay calm, accept it, or raise anomaly_threshold "
+                f"for {metric}",
+            )
+        ]

@@ -1,0 +1,128 @@
+"""What was found in several runs, one cause counted once.
+
+Which failed checks have one cause is the verdict's to say (`Verdict.chains`); what a failed check found in its other
+metrics follows from it too. Consequences are listed below what they follow, and not counted. The same check of several
+seeds is one finding, told by the seed that showed it first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rlhf_assert.check import Check
+from rlhf_assert.detect import Anomaly
+from rlhf_assert.metrics import label
+from rlhf_assert.report.outcome import Outcome, mark, warnings
+from rlhf_assert.verdict import Chain, Verdict
+
+UNSURE = "possibly "
+"""A cause that begins so says itself that it is a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause in one scenario.
+
+    Attributes:
+        mark: `CRIT` or `warn`.
+        scenario: name of the scenario.
+        check: name of the check.
+        text: the headline without the check's name, the seeds, the cause.
+        onset: the first step that shows it, over all seeds; infinity where it has none.
+        consequences: (check or metric, text), by onset.
+    """
+
+    mark: str
+    scenario: str
+    check: str
+    text: str
+    onset: float
+    consequences: tuple[tuple[str, str], ...] = ()
+
+
+def findings(outcomes: Sequence[Outcome]) -> tuple[Finding, ...]:
+    """Return what was found, failures before warnings, each by onset."""
+    found: list[Finding] = []
+    for scenario in dict.fromkeys(outcome.run.scenario for outcome in outcomes):
+        found += _of_scenario(scenario, [outcome for outcome in outcomes if outcome.run.scenario == scenario])
+    return tuple(sorted(found, key=lambda finding: (finding.mark != "CRIT", finding.onset)))
+
+
+def _of_scenario(scenario: str, outcomes: Sequence[Outcome]) -> list[Finding]:
+    failed: dict[str, list[tuple[Outcome, Chain]]] = {}
+    warned: dict[str, list[tuple[Outcome, Check]]] = {}
+    for outcome in outcomes:
+        for chain in Verdict(outcome.run, tuple(outcome.checks)).chains:
+            failed.setdefault(chain.root.name, []).append((outcome, chain))
+        for check in outcome.checks:
+            if mark(check) == "warn":
+                warned.setdefault(check.name, []).append((outcome, check))
+    found = []
+    for name, chains in failed.items():
+        lead = min((chain for _, chain in chains), key=lambda chain: _onset(chain.root))
+        seeds = _seeds([outcome for outcome, _ in chains], outcomes)
+        text = _join(without_name(lead.root), seeds, _cause(lead.root))
+        found.append(Finding("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
+    for name, checks in warned.items():
+        first = min((check for _, check in checks), key=_onset)
+        text = _join(without_name(first), _seeds([outcome for outcome, _ in checks], outcomes))
+        found.append(Finding("warn", scenario, name, text, _onset(first)))
+    return found
+
+
+def _consequences(chain: Chain) -> tuple[tuple[str, str], ...]:
+    """Return what else the root found, in other metrics than the one that it leads with, and the checks it explains."""
+    told: list[tuple[float, str, str]] = []
+    seen = set(chain.root.metrics[:1])
+    for found in warnings(chain.root) if chain.root.metrics else ():
+        if found.metric not in seen:
+            seen.add(found.metric)
+            told.append((found.onset, label(found.metric), found.summary))
+    told += [
+        (_onset(check), check.name, f"{without_name(check)}; the same cause, counted once")
+        for check in chain.consequences
+    ]
+    return tuple((name, text) for _, name, text in sorted(told))
+
+
+def _cause(check: Check) -> str:
+    if not check.cause:
+        return ""
+    return check.cause if check.cause.startswith(UNSURE) else f"likely {check.cause}"
+
+
+def _join(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _onset(check: Check) -> float:
+    return min((found.onset for found in warnings(check)), default=math.inf)
+
+
+def without_name(check: Check) -> str:
+    """Return what a check says, without the name that stands beside it: a failure's headline, a pass's warnings."""
+    if mark(check) == "warn":
+        found = warnings(check)
+        told = [_told(check, anomaly) for anomaly in found[:2]]
+        return _join(*told, f"{len(found) - 2} more" if len(found) > 2 else "")
+    for name in (check.name, *(label(metric) for metric in check.metrics[:1])):
+        for start in (f"{name}: ", f"{name} "):
+            if check.headline.startswith(start):
+                return check.headline.removeprefix(start)
+    return check.headline
+
+
+def _told(check: Check, anomaly: Anomaly) -> str:
+    word = label(anomaly.metric)
+    return anomaly.summary if word == check.name else f"{word} {anomaly.summary}".lstrip()
+
+
+def _seeds(those: Iterable[Outcome], every: Sequence[Outcome]) -> str:
+    if len(every) < 2:
+        return ""
+    seeds = [str(outcome.run.seed) for outcome in those]
+    if len(seeds) == len(every):
+        return f"all {len(every)} seeds"
+    return f"seed {seeds[0]} only" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"

@@ -1,0 +1,92 @@
+"""GitHub Actions: annotations, and the Markdown of the step summary.
+
+Formats: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from collections.abc import Iterable, Sequence
+
+from rlhf_assert.metrics import label
+from rlhf_assert.report.findings import without_name
+from rlhf_assert.report.live import seconds
+from rlhf_assert.report.outcome import Outcome, first_sign, mark, verdict_word
+
+LEVELS = {"CRIT": "error", "warn": "warning"}
+
+
+def annotations(outcomes: Iterable[Outcome], *, file: str = "", line: int | None = None) -> list[str]:
+    """Return an `::error` line for each failed check and a `::warning` line for each check that passed with warnings.
+
+    Args:
+        outcomes: the judged runs.
+        file: path, relative to the repository, that the annotations belong to; by default the run's scenario file.
+        line: a line of that file.
+    """
+    lines = []
+    for outcome in outcomes:
+        where = file or str(outcome.run.info.get("file") or "")
+        for check in outcome.checks:
+            level = LEVELS.get(mark(check))
+            if level is None:
+                continue
+            told = check.headline if level == "error" else f"{check.name} {without_name(check)}"
+            lines.append(annotation(level, told, title=f"{outcome.run.scenario}: {check.name}", file=where, line=line))
+    return lines
+
+
+def annotation(level: str, message: str, *, title: str = "", file: str = "", line: int | None = None) -> str:
+    """Return one workflow command, for example `::error file=a.py,line=3,title=kl::kl runaway from step 15`."""
+    properties = [("file", file), ("line", "" if line is None else str(line)), ("title", title)]
+    listed = ",".join(f"{name}={_escape_property(value)}" for name, value in properties if value)
+    return f"::{level}{' ' if listed else ''}{listed}::{_escape(message)}"
+
+
+def step_summary(outcomes: Sequence[Outcome]) -> str:
+    """Return a Markdown table with a row per run and, below it, what failed and how to repeat it."""
+    lines = [
+        "### rlhf health",
+        "",
+        "| | scenario | seed | steps | time | failed | warnings | not judged | first sign |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for outcome in outcomes:
+        run, checks = outcome.run, outcome.checks
+        named = {word: [check.name for check in checks if mark(check) == word] for word in ("CRIT", "warn")}
+        sign = first_sign(checks)
+        cells = [
+            verdict_word(checks),
+            run.scenario,
+            "" if run.seed is None else str(run.seed),
+            str(run.steps),
+            seconds(run.seconds),
+            ", ".join(named["CRIT"]),
+            ", ".join(named["warn"]),
+            ", ".join(check.name for check in checks if mark(check) in ("few", "skip")),
+            f"{label(sign.metric) or sign.kind} {sign.onset}" if sign else "",
+        ]
+        lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
+    for outcome in outcomes:
+        if not outcome.failed:
+            continue
+        lines += ["", f"**{_escape_cell(outcome.run.scenario)}**, seed {outcome.run.seed}", ""]
+        for check in outcome.failed:
+            cause = f" Cause: {check.cause}." if check.cause else ""
+            lines.append(f"- {_escape_cell(check.headline + '.' + cause)}")
+        if outcome.replay:
+            lines += ["", "```", outcome.replay.replace("`", ""), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _escape_cell(text: str) -> str:
+    """Return text that Markdown shows as it stands, in one line."""
+    line = " ".join(text.split())
+    for character in "\\`*_[]<>|#":
+        line = line.replace(character, "\\" + character)
+    return line

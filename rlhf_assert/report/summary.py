@@ -1,0 +1,238 @@
+"""The health section at the end of a session: a block per run for a few, a table for many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rlhf_assert.check import Check, Status
+from rlhf_assert.metrics import label
+from rlhf_assert.numbers import count, share
+from rlhf_assert.report.curves import Curve, axis_of, draw
+from rlhf_assert.report.findings import findings, without_name
+from rlhf_assert.report.layout import clean, columns, cut, hang, pad
+from rlhf_assert.report.live import seconds
+from rlhf_assert.report.outcome import MARKS, Outcome, first_sign, gravest, mark, verdict_word
+from rlhf_assert.run import Run
+
+__all__ = ["Outcome", "block", "facts", "health_section", "table"]
+
+WIDTH = 100
+FEW = 3
+"""Up to so many runs are shown as blocks."""
+BLOCK_CELLS = 20
+TABLE_CELLS = 12
+LEARNING = ("reward", "reward_margin", "reward_accuracy", "loss")
+"""What a table shows as the learning signal of a run that names none, the first that it recorded."""
+
+
+def health_section(
+    outcomes: Sequence[Outcome],
+    *,
+    width: int = WIDTH,
+    ascii: bool = False,  # noqa: A002 - the word that users know
+    expected_false_alarms: float | None = None,
+) -> list[str]:
+    """Return the lines of the health section, without its title; none if nothing was judged.
+
+    Args:
+        outcomes: the judged runs.
+        width: columns of the terminal; under 60 it counts as 60.
+        ascii: use ASCII characters only.
+        expected_false_alarms: how many false alarms these checks raise on sound runs, where that was measured.
+    """
+    if not outcomes:
+        return []
+    width = max(width, 60)
+    if len(outcomes) <= FEW:
+        lines: list[str] = []
+        for outcome in outcomes:
+            lines += [*([""] if lines else []), *block(outcome, width=width, ascii=ascii)]
+    else:
+        lines = table(outcomes, width=width, ascii=ascii)
+    if expected_false_alarms is not None:
+        judged = sum(outcome.judged for outcome in outcomes)
+        runs, checks = count(len(outcomes), "run"), count(judged, "check")
+        lines += ["", f"alarms      {runs}, {checks}; {expected_false_alarms:.1f} false ones expected at this budget"]
+    return lines
+
+
+def block(outcome: Outcome, *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
+    """Return one run: its verdict and figures, then a row per check."""
+    run, checks = outcome.run, outcome.checks
+    curves = {check.name: _curve(run, check, BLOCK_CELLS, ascii=ascii) for check in checks}
+    name_width = max([columns(run.scenario), *(2 + columns(check.name) for check in checks)]) + 2
+    ends_width = max((columns(curve.ends) for curve in curves.values() if curve), default=0)
+    lines = [pad(run.scenario, name_width) + f"{verdict_word(checks)}  {facts(run)}"]
+    for check in checks:
+        left = pad("  " + check.name, name_width) + pad(mark(check).upper(), 6)
+        curve = curves[check.name]
+        if curve:
+            left += f"{curve.cells}   {pad(curve.ends, ends_width)}   "
+        text = clean(_said(check, drawn=curve is not None), ascii=ascii)
+        room = width - columns(left)
+        if room < 20:
+            lines += [left.rstrip(), *hang("", [text] if text else [], label_width=name_width, width=width)]
+        else:
+            lines += hang(left, [text], label_width=columns(left), width=width)
+    if outcome.replay and outcome.failed:
+        lines.append(pad("  again", name_width) + outcome.replay)
+    return [line.rstrip() for line in lines]
+
+
+def facts(run: Run) -> str:
+    """Return `40 steps, 5.4 s, seed 0, monitor 0.9 %`, and how the run ended if not at its end."""
+    parts = [count(run.steps, "step"), seconds(run.seconds)]
+    planned = run.info.get("steps")
+    if run.status != "completed":
+        parts[0] = f"{run.status} after {parts[0]}" + (f" of {planned}" if planned else "")
+    if run.seed is not None:
+        parts.append(f"seed {run.seed}")
+    if run.info.get("monitor_seconds") is not None and run.seconds > 0:
+        parts.append(f"monitor {share(float(run.info['monitor_seconds']) / run.seconds)}")
+    return ", ".join(parts)
+
+
+def table(outcomes: Sequence[Outcome], *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
+    """Return a row per scenario, then the findings by onset, then what passed everywhere and what was not judged.
+
+    A check has a column of its own where some run failed it, warned or did not judge it; columns that do not fit are
+    left out, the checks themselves are in the lines below.
+    """
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.run.scenario, []).append(outcome)
+    marks = {name: _marks(group) for name, group in groups.items()}
+    names = list(dict.fromkeys(check for found in marks.values() for check in found))
+    everywhere = [name for name in names if all(found.get(name, "pass") == "pass" for found in marks.values())]
+    varied = sorted((name for name in names if name not in everywhere), key=lambda name: _rank(name, marks))
+    header, rows = _figures(groups, ascii=ascii)
+    while True:
+        shown = [name for name in names if name in varied]
+        lines = _lay_out(header, rows, shown, marks)
+        if max(columns(line) for line in lines) <= width or not varied:
+            break
+        varied.pop()
+    lines = [cut(line, width, ascii=ascii) for line in lines]
+    return [*lines, *_findings(outcomes, width, ascii=ascii), *_rest(groups, everywhere, width, ascii=ascii)]
+
+
+def _curve(run: Run, check: Check, cells: int, *, ascii: bool) -> Curve | None:  # noqa: A002
+    if not check.metrics or check.status in (Status.SKIPPED, Status.INSUFFICIENT):
+        return None
+    if mark(check) == "pass" and not _about_curve(check):
+        return None
+    return draw(run, check.metrics[0], axis_of(run, cells), ascii=ascii)
+
+
+def _said(check: Check, *, drawn: bool) -> str:
+    if check.status is Status.PASS and mark(check) == "pass":
+        return check.note if drawn else check.note or without_name(check)
+    return without_name(check)
+
+
+def _about_curve(check: Check) -> bool:
+    """Return whether a pass says where its first metric went, and so is better drawn than told."""
+    word = label(check.metrics[0])
+    return check.name == word or check.headline.startswith(f"{word} ")
+
+
+def _marks(group: Sequence[Outcome]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for outcome in group:
+        for check in outcome.checks:
+            found.setdefault(check.name, []).append(mark(check))
+    return {name: gravest(marks) for name, marks in found.items()}
+
+
+def _rank(name: str, marks: Mapping[str, Mapping[str, str]]) -> int:
+    return MARKS.index(gravest(found[name] for found in marks.values() if name in found))
+
+
+def _figures(groups: Mapping[str, Sequence[Outcome]], *, ascii: bool) -> tuple[list[str], list[list[str]]]:  # noqa: A002
+    header = ["seeds", "steps", "time", "learns", "first sign"]
+    rows = []
+    for group in groups.values():
+        runs = [outcome.run for outcome in group]
+        sound = sum(verdict_word(outcome.checks) in ("PASS", "WARN") for outcome in group)
+        sign = first_sign(check for outcome in group for check in outcome.checks)
+        rows.append(
+            [
+                f"{sound}/{len(group)}",
+                str(max(run.steps for run in runs)),
+                seconds(sum(run.seconds for run in runs)),
+                _learning(runs[0], ascii=ascii),
+                f"{label(sign.metric) or sign.kind} {sign.onset}" if sign else "",
+            ]
+        )
+    curves = max(columns(row[3].split("  ")[0]) for row in rows)
+    for row in rows:
+        metric, gap, curve = row[3].partition("  ")
+        row[3] = pad(metric, curves) + gap + curve
+    return header, rows
+
+
+def _learning(run: Run, *, ascii: bool) -> str:  # noqa: A002
+    wanted = [str(run.info.get("learns") or ""), *LEARNING]
+    metric = next((name for name in wanted if name in run.series), None)
+    curve = draw(run, metric, axis_of(run, TABLE_CELLS), ascii=ascii) if metric else None
+    return f"{curve.label}  {curve.cells}  {curve.ends}" if curve else ""
+
+
+def _lay_out(
+    header: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str], marks: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    cells = [["scenario", "", *shown, *header]]
+    for (scenario, found), row in zip(marks.items(), rows, strict=True):
+        words = {"CRIT": "FAIL", "warn": "WARN", "pass": "PASS"}
+        verdict = words.get(gravest([word for word in found.values() if word in words]), "NONE")
+        cells.append([scenario, verdict, *(found.get(name, "") for name in shown), *row])
+    widths = [max(columns(line[index]) for line in cells) for index in range(len(cells[0]))]
+    right = {len(shown) + 2, len(shown) + 3, len(shown) + 4}
+    return [
+        "  ".join(
+            " " * (wide - columns(text)) + text if index in right else pad(text, wide)
+            for index, (text, wide) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _findings(outcomes: Sequence[Outcome], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
+    found = findings(outcomes)
+    if not found:
+        return []
+    scenario_width = max(columns(finding.scenario) for finding in found) + 2
+    names = [name for finding in found for name in (finding.check, *(name for name, _ in finding.consequences))]
+    check_width = max(columns(name) for name in names) + 2
+    replays = {outcome.run.scenario: outcome.replay for outcome in reversed(outcomes) if outcome.failed}
+    lines = [""]
+    for finding in found:
+        left = pad(finding.mark, 6) + pad(finding.scenario, scenario_width) + pad(finding.check, check_width)
+        lines += hang(left, [clean(finding.text, ascii=ascii)], label_width=columns(left), width=width)
+        for name, text in finding.consequences:
+            left = " " * (6 + scenario_width) + pad("  " + name, check_width + 2)
+            lines += hang(left, [clean(text, ascii=ascii)], label_width=columns(left), width=width)
+    again = [replay for replay in dict.fromkeys(replays.values()) if replay]
+    return [*lines, *([""] if again else []), *(f"again       {replay}" for replay in reversed(again))]
+
+
+def _rest(groups: Mapping[str, Sequence[Outcome]], everywhere: Sequence[str], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
+    lines: list[str] = []
+    if everywhere:
+        lines += hang("passed", [", ".join(everywhere)], label_width=12, width=width)
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
+    for scenario, group in groups.items():
+        for outcome in group:
+            for check in outcome.checks:
+                if check.status in (Status.SKIPPED, Status.INSUFFICIENT):
+                    reasons.setdefault((check.name, check.headline), {})[scenario] = None
+    told = [
+        clean(f"{name}: {reason} ({_who(scenarios, groups)})", ascii=ascii)
+        for (name, reason), scenarios in reasons.items()
+    ]
+    lines += hang("not judged", told, label_width=12, width=width)
+    return ["", *lines] if lines else []
+
+
+def _who(scenarios: Mapping[str, None], groups: Mapping[str, object]) -> str:
+    return "all" if len(scenarios) == len(groups) > 1 else ", ".join(scenarios)

@@ -1,0 +1,41 @@
+"""Where a run's time went, by phase."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlhf_assert.numbers import number, share
+from rlhf_assert.run import Run
+
+BOUNDARIES = ("train_begin", "train_end")
+
+
+def phases(run: Run) -> list[tuple[str, float, str]]:
+    """Return (phase, seconds, a few words): before training, training, after it, the steps, the monitor.
+
+    A phase whose begin or end was not recorded is left out.
+    """
+    begun = float(run.info.get("started") or 0.0)
+    ended = begun + run.seconds
+    times: dict[str, float] = {}
+    for event in run.events:
+        if event.get("event") in BOUNDARIES and isinstance(event.get("time"), int | float):
+            times[str(event["event"])] = float(event["time"])
+    found: list[tuple[str, float, str]] = [("all", run.seconds, f"status {run.status}")]
+    if "train_begin" in times:
+        found.append(("before training", times["train_begin"] - begun, "building the trainer"))
+        until = times.get("train_end", ended)
+        pace = f"{number((until - times['train_begin']) / run.steps)} s a step" if run.steps else ""
+        found.append(("training", until - times["train_begin"], pace))
+    if "train_end" in times:
+        found.append(("after training", ended - times["train_end"], ""))
+    if "step_time" in run.series:
+        steps = run.series["step_time"].finite.values
+        if len(steps):
+            told = f"median of {len(steps)}; slowest {number(float(steps.max()))} s"
+            found.append(("one step", float(np.median(steps)), told))
+    monitor = run.info.get("monitor_seconds")
+    if monitor is not None:
+        of = f"{share(float(monitor) / run.seconds)} of the run" if run.seconds > 0 else ""
+        found.append(("monitor", float(monitor), of))
+    return found

@@ -1,0 +1,43 @@
+"""Whether the advantages that train the policy belong to the rewards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlhf_assert.rewards.estimates import (
+    Estimate,
+    bootstrap,
+    centred_correlation,
+    cluster_sums,
+    not_judged,
+    standardised,
+    within,
+)
+from rlhf_assert.rewards.saturation import equal_within_groups
+from rlhf_assert.series import FloatArray, IntArray
+
+
+def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntArray, step: IntArray) -> Estimate:
+    """Return r(advantage, reward) among completions of one prompt, resampled by step.
+
+    In GRPO it is 1 by construction, so this checks wiring, not quality: negated advantages give -1, shuffled ones 0.
+    Groups whose rewards are all equal say nothing and are left out.
+
+    Args:
+        reward: shape (n,), finite.
+        advantage: shape (n,), NaN where not recorded.
+        group: shape (n,), the number of the group of each sample.
+        step: shape (n,), the number of the step of each sample.
+    """
+    known = np.isfinite(advantage)
+    if not known.any():
+        return not_judged("advantages were not recorded")
+    reward, advantage, group, step = reward[known], advantage[known], group[known], step[known]
+    numbers, equal = equal_within_groups(reward, group)
+    kept = np.isin(group, numbers[~equal])
+    if not kept.any():
+        return not_judged("no group has two different rewards", len(reward))
+    group, step = group[kept], step[kept]
+    x, y = within(standardised(advantage[kept]), group), within(standardised(reward[kept]), group)
+    sums = cluster_sums(step, np.stack([x * x, y * y, x * y]))
+    return bootstrap(sums[sums[:, 1] > 0], centred_correlation, samples=len(group), minimum=3)

@@ -1,0 +1,86 @@
+"""What every scenario must pass: ordinary tests, a check each. `pytest --rlhf-scenario` runs them; copy what you need.
+
+`rlhf_run` is the recorded run. A fixture such as `assert_kl_anomaly_free` is the library's assertion of that name, on
+this run; `rlhf_assert_check` calls any other one. What a run has no data for is skipped with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest  # noqa: TID253 - these are pytest tests
+
+from rlhf_assert import (
+    Run,
+    assert_entropy_sound,
+    assert_gradients_sound,
+    assert_learns,
+    assert_loss_sound,
+    assert_metric_logged,
+    assert_other_metrics_sound,
+    assert_resources_bounded,
+    assert_training_completed,
+)
+
+Assertion = Callable[..., Any]
+
+
+def test_training_completes(rlhf_assert_check: Assertion) -> None:
+    """It came to its end: no exception, no hang, no kill."""
+    rlhf_assert_check(assert_training_completed)
+
+
+def test_promised_metrics_are_logged(rlhf_run: Run, rlhf_assert_check: Assertion, subtests: pytest.Subtests) -> None:
+    """Every metric that this trainer must log is there."""
+    for metric in rlhf_run.promised:
+        with subtests.test(metric):
+            rlhf_assert_check(assert_metric_logged, metric=metric)
+
+
+def test_kl_is_anomaly_free(assert_kl_anomaly_free: Assertion) -> None:
+    """The policy starts on its reference, and stays near it."""
+    assert_kl_anomaly_free()
+
+
+def test_losses_are_sound(rlhf_run: Run, rlhf_assert_check: Assertion, subtests: pytest.Subtests) -> None:
+    """No loss is non-finite, explodes, or breaks an identity of the first step."""
+    for metric in ("loss", "policy_loss", "value_loss"):
+        if metric in rlhf_run:
+            with subtests.test(metric):
+                rlhf_assert_check(assert_loss_sound, metric=metric)
+
+
+def test_entropy_is_sound(rlhf_assert_check: Assertion) -> None:
+    """The policy's entropy neither collapses nor explodes."""
+    rlhf_assert_check(assert_entropy_sound)
+
+
+def test_gradients_are_sound(rlhf_assert_check: Assertion) -> None:
+    """Gradients are finite, of a sound size, and move the weights."""
+    rlhf_assert_check(assert_gradients_sound)
+
+
+def test_rewards_are_reliable(assert_rewards_reliable: Assertion) -> None:
+    """Every reward is finite, rewards tell completions apart, and they do not just follow length."""
+    assert_rewards_reliable()
+
+
+def test_training_learns(rlhf_assert_check: Assertion) -> None:
+    """What the scenario promises to improve ends better than it began."""
+    rlhf_assert_check(assert_learns)
+
+
+def test_checkpoints_are_healthy(assert_checkpoints_healthy: Assertion) -> None:
+    """Every checkpoint can be read, is finite, and has moved as far as a training moves weights."""
+    assert_checkpoints_healthy()
+
+
+def test_resources_are_bounded(rlhf_assert_check: Assertion) -> None:
+    """Memory does not grow steadily."""
+    rlhf_assert_check(assert_resources_bounded)
+
+
+def test_other_metrics_are_sound(rlhf_assert_check: Assertion) -> None:
+    """No metric without a test of its own does what it does in no sound training."""
+    rlhf_assert_check(assert_other_metrics_sound)

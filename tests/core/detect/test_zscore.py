@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rlhf_assert.detect import Severity
+from rlhf_assert.detect.zscore import ZScore
+from rlhf_assert.errors import UsageError
+
+
+def noise(count: int, seed: int = 0) -> list[float]:
+    source = random.Random(seed)
+    return [source.gauss(0.0, 1.0) for _ in range(count)]
+
+
+@given(
+    place=st.integers(21, 119),
+    size=st.sampled_from([-60.0, -25.0, 25.0, 1e9]),
+    seed=st.integers(0, 10_000),
+)
+def test_a_planted_spike_is_found_where_it_was_put(find: Any, place: int, size: float, seed: int) -> None:
+    values = noise(120, seed)
+    values[place] += size
+
+    (found,) = find(ZScore(), [{"reward": value} for value in values])
+
+    assert (found.metric, found.onset, found.severity) == ("reward", place + 1, Severity.warning)
+    assert math.copysign(1.0, size) == math.copysign(1.0, float(found.evidence["z"]))
+
+
+@given(scale=st.floats(-1e6, 1e6), shift=st.floats(-1e3, 1e3), place=st.integers(21, 59))
+def test_scale_and_origin_do_not_matter(find: Any, scale: float, shift: float, place: int) -> None:
+    assume(abs(scale) > 1e-2)
+    values = noise(60)
+    values[place] += 40.0
+
+    def findings(numbers: list[float]) -> list[tuple[int, float]]:
+        return [(found.onset, abs(float(found.evidence["z"]))) for found in find(ZScore(), [{"x": v} for v in numbers])]
+
+    plain, moved = findings(values), findings([scale * value + shift for value in values])
+
+    assert [onset for onset, _ in plain] == [onset for onset, _ in moved] == [place + 1]
+    assert moved[0][1] == pytest.approx(plain[0][1], rel=1e-6)
+
+
+def test_the_tested_value_is_not_in_its_own_window(find: Any) -> None:
+    """With it, |z| could not pass (n - 1)/sqrt(n), 4.4 for the 21st value."""
+    (found,) = find(ZScore(), [{"x": value} for value in [*noise(20), 100.0]])
+
+    assert float(found.evidence["z"]) > 50.0
+    assert found.evidence["window"] == 20
+
+
+def test_the_first_twenty_rows_are_not_tested(find: Any) -> None:
+    assert find(ZScore(), [{"x": value} for value in [*noise(19), 1e6]]) == []
+
+
+def test_healthy_noise_and_trends_are_quiet(find: Any) -> None:
+    assert find(ZScore(), [{"x": value, "y": 0.1 * step} for step, value in enumerate(noise(2000))]) == []
+
+
+@pytest.mark.parametrize("window", [[1.0] * 40, [1.0, 1.0 + 1e-9] * 20, [0.0, 0.0, 0.0, 1.0] * 10])
+def test_a_window_without_scale_is_not_tested(find: Any, window: list[float]) -> None:
+    assert find(ZScore(), [{"x": value} for value in [*window, 5000.0]]) == []
+
+
+def test_an_old_outlier_leaves_no_trace(find: Any) -> None:
+    values = [*noise(30), 1e12, *noise(60, seed=1), 50.0]
+
+    assert [found.onset for found in find(ZScore(), [{"x": value} for value in values])] == [31, 92]
+
+
+def test_a_metric_is_quiet_for_a_window_after_a_report(find: Any) -> None:
+    values = noise(200)
+    for place in (60, 62, 64, 130):
+        values[place] = 10.0 ** (place - 55) if place < 100 else 1e3
+
+    assert [found.onset for found in find(ZScore(), [{"x": value} for value in values])] == [61, 131]
+
+
+def test_thresholds_can_be_set_for_all_and_by_metric(find: Any) -> None:
+    rows = [{"x": value, "y": value, "step_time": value} for value in [*noise(40), 7.0]]
+
+    def metrics(detector: ZScore) -> list[str]:
+        return [found.metric for found in find(detector, rows)]
+
+    assert metrics(ZScore()) == []
+    assert metrics(ZScore(threshold=5.0)) == ["x", "y"]
+    assert metrics(ZScore(thresholds={"y": 5.0, "step_time": 5.0})) == ["y", "step_time"]
+    assert metrics(ZScore(threshold=5.0, thresholds={"y": math.inf})) == ["x"]
+
+
+def test_kl_and_gradient_spike_together_or_it_is_a_note(find: Any) -> None:
+    def severities(kl: float, grad: float, **options: Any) -> list[Severity]:
+        calm = [{"kl_div": 0.1 + 0.001 * v, "grad_norm": 1.0 + 0.01 * v} for v in noise(40)]
+        return [found.severity for found in find(ZScore(**options), [*calm, {"kl_div": kl, "grad_norm": grad}])]
+
+    assert severities(5.0, 1.0) == [Severity.info]
+    assert severities(5.0, 10.0) == [Severity.info, Severity.info]
+    assert severities(5.0, 100.0) == [Severity.warning, Severity.warning]
+    assert severities(5.0, 1.0, thresholds={"kl_div": 8.0}) == [Severity.warning]
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0.0}, {"threshold": math.nan}, {"thresholds": {"x": -1.0}}, {"window": 5}]
+)
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ZScore(**options)

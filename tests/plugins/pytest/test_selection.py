@@ -1,0 +1,148 @@
+"""What the options and the marker select, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+SCENARIOS = """
+from rlhf_assert import scenario
+
+@scenario(steps=5)
+def first(ctx): ...
+
+@scenario(steps=6)
+def second(ctx): ...
+"""
+
+
+def collected(pytester: pytest.Pytester, *arguments: str) -> list[str]:
+    result = pytester.runpytest_subprocess("--collect-only", "-q", *arguments)
+    assert result.ret == 0, result.stdout.str() + result.stderr.str()
+    return [line for line in result.outlines if "::" in line]
+
+
+def test_without_a_path_the_packaged_health_tests_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_users_own="def test_never_collected(): ...")
+    items = collected(pytester, "--rlhf-scenario=trl-grpo")
+    assert any(item.endswith("test_health.py::test_kl_is_anomaly_free[trl-grpo]") for item in items)
+    assert not any("never_collected" in item for item in items)
+
+
+def test_bare_means_every_scenario(pytester: pytest.Pytester) -> None:
+    items = collected(pytester, "--rlhf-scenario")
+    names = {item.partition("[")[2].rstrip("]") for item in items}
+    assert names == {f"trl-{name}" for name in ("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft")}
+
+
+def test_with_a_path_the_users_tests_get_the_scenario(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("def test_mine(rlhf_run): ...")
+    items = collected(pytester, "--rlhf-scenario=trl-grpo", "--rlhf-scenario=trl-dpo", "--rlhf-seed=0-1,7", str(path))
+    ids = [item.partition("[")[2].rstrip("]") for item in items]
+    assert sorted(ids) == sorted(f"trl-{name}-seed{seed}" for name in ("grpo", "dpo") for seed in (0, 1, 7))
+
+
+def test_a_file_of_scenarios_and_one_of_them(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(mine=SCENARIOS)
+    every = {item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=mine.py")}
+    assert every == {"first]", "second]"}
+    one = {item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=mine.py::second")}
+    assert one == {"second]"}
+
+
+def test_the_marker_takes_a_name_or_a_function_and_the_command_line_its_seeds(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile(
+        SCENARIOS
+        + """
+import pytest
+
+@pytest.mark.rlhf_scenario("trl-sft", steps=3, seed=4)
+def test_named(rlhf_run): ...
+
+@pytest.mark.rlhf_scenario(second)
+def test_function(rlhf_run): ...
+"""
+    )
+    assert [item.partition("::")[2] for item in collected(pytester, str(path))] == [
+        "test_named[trl-sft]",
+        "test_function[second]",
+    ]
+    assert len(collected(pytester, "--rlhf-seed=0-2", str(path))) == 6
+
+
+def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--rlhf-scenario=list")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["trl-grpo *trl * steps  learns reward*"])
+    assert len(result.outlines) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rlhf-scenario=trl-gropo"], "*unknown scenario trl-gropo (did you mean trl-grpo?); known: *trl-dpo*"),
+        (["--rlhf-scenario=absent.py"], "*absent.py: no such file*"),
+        (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second*"),
+        (["--rlhf-scenario", "folder"], "*unknown scenario folder (folder is a path: give the option its value after '='*"),
+        (["--rlhf-scenario", "--rlhf-seed=x"], "*--rlhf-seed=x: give seeds as 0, 0-4 or 0,3,7*"),
+        (["--rlhf-scenario", "--rlhf-seed=4-2"], "*--rlhf-seed=4-2: give seeds as*"),
+        (["--rlhf-scenario", "--rlhf-steps=0"], "*steps=0, but a training takes at least 1 step*"),
+        (["--rlhf-scenario", "--rlhf-steps=many"], "*--rlhf-steps=many: not a number of steps*"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_in_one_line(
+    pytester: pytest.Pytester, arguments: list[str], message: str
+) -> None:
+    pytester.makepyfile(mine=SCENARIOS)
+    pytester.mkdir("folder")
+    result = pytester.runpytest_subprocess(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_two_files_with_one_name_are_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(mine=SCENARIOS, yours=SCENARIOS)
+    result = pytester.runpytest_subprocess("--rlhf-scenario=mine.py", "--rlhf-scenario=yours.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two scenarios are called first: *mine.py and *yours.py*"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("'trl-grpo', stesp=3", "*rlhf_scenario has no argument stesp (did you mean steps?)*"),
+        ("'trl-grop'", "*unknown scenario trl-grop (did you mean trl-grpo?)*"),
+        ("len", "*not a scenario: decorate the function with @rlhf_assert.scenario*"),
+        ("", "*takes one scenario*"),
+        ("'trl-grpo', steps=0", "*at least 1 step*"),
+        ("'all'", "*takes one scenario, not several*"),
+    ],
+)
+def test_a_wrong_marker_is_a_collection_error_in_one_line(pytester: pytest.Pytester, marker: str, message: str) -> None:
+    pytester.makepyfile(f"import pytest\n\n@pytest.mark.rlhf_scenario({marker})\ndef test_it(rlhf_run): ...\n")
+    result = pytester.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([message])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_run_without_a_scenario_says_what_to_do(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(rlhf_run): ...")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*rlhf_run needs to know what to train: mark the test*"])
+
+
+def test_one_name_for_two_scenarios_of_a_session_is_refused(pytester: pytest.Pytester) -> None:
+    for name in ("test_one", "test_two"):
+        pytester.makepyfile(
+            **{name: "import pytest\n" + SCENARIOS + "\n@pytest.mark.rlhf_scenario(first)\ndef test_it(rlhf_run): ..."}
+        )
+    result = pytester.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two scenarios are called first*"])
+
+
+def test_the_marker_is_registered(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--markers", "--strict-markers")
+    result.stdout.fnmatch_lines(["@pytest.mark.rlhf_scenario(scenario, *"])
