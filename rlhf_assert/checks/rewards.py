@@ -120,11 +120,11 @@ def _judge_rows(run: Run, algorithm: str) -> Check | None:
 
 
 def _no_margin(run: Run) -> Check | None:
-    margin = run["reward_margin"]
+    margin = run["reward_margin"].finite
     if len(margin) < MIN_ROWS or np.abs(margin.values).max() > 1e-9:
         return None
     chosen = run.series.get("chosen_reward")
-    moved = chosen is None or bool(np.abs(chosen.values).max() > 1e-9)
+    moved = chosen is None or bool((np.abs(chosen.finite.values) > 1e-9).any())
     return _fail(
         run,
         f"margin is exactly 0 at all {count(len(margin), 'row')}: no preference is learnt",

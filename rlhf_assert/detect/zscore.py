@@ -11,7 +11,7 @@ from statistics import median
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError
 
-THRESHOLD = 10.0
+THRESHOLD = 20.0
 """Standard deviations from which a value counts. Far above the usual 3 to 6, which alarm on the tails of healthy
 training curves; the alarms that it leaves on heavy-tailed noise are in tests/calibration/false_alarms.json."""
 
@@ -138,6 +138,10 @@ class _Window:
         reach = 0.5 * self.threshold * self.spread
         self.low, self.high = mean - reach, mean + reach
         self.rest = _REST
+        far = 4.0 * self.spread
+        if max(values) - mean > far or mean - min(values) > far:  # when an outlier leaves, its spread must not stay
+            oldest = next(place for place, value in enumerate(values) if abs(value - mean) > far)
+            self.rest = min(_REST, (values.maxlen or 0) - count + oldest + 1)
 
     def test(self, step: int, metric: str, value: float) -> list[Anomaly]:
         """Judge a value by the exact moments of the values before it."""

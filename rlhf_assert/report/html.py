@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -54,6 +55,8 @@ details { margin: 8px 0; } summary { cursor: pointer; }
 """
 RESOURCES = ("memory_rss", "memory_vms", "gpu_memory", "gpu_utilization", "cpu_utilization")
 MOST_EVENTS = 400
+EACH_STEP = ("step_begin", "pre_optimizer_step", "optimizer_step", "step_end", "log")
+"""Events of every step: counted, not listed."""
 
 
 def page(run: Run, checks: Sequence[Check]) -> str:
@@ -177,14 +180,18 @@ def _timing(run: Run) -> str:
 def _events(run: Run) -> str:
     begun = float(run.info.get("started") or 0.0)
     rows = []
-    for event in run.events[:MOST_EVENTS]:
+    listed = [event for event in run.events if event.get("event") not in EACH_STEP]
+    counts = Counter(str(event.get("event")) for event in run.events if event.get("event") in EACH_STEP)
+    for event in listed[:MOST_EVENTS]:
         rest = {key: value for key, value in event.items() if key not in ("event", "step", "time")}
         told = ", ".join(f"{key} {_brief(value)}" for key, value in rest.items())
         at = f"{float(event['time']) - begun:.2f} s" if isinstance(event.get("time"), int | float) else ""
         step = "" if event.get("step") is None else str(event["step"])
         rows.append([escape(at), escape(step), escape(str(event.get("event"))), escape(told)])
-    left_out = len(run.events) - len(rows)
-    note = f'<p class="soft">{left_out} more in events.jsonl.</p>' if left_out > 0 else ""
+    told = [f"{count} {name}" for name, count in counts.items()]
+    if len(listed) > len(rows):
+        told.append(f"{len(listed) - len(rows)} others")
+    note = f'<p class="soft">Not listed: {escape(", ".join(told))}.</p>' if told else ""
     table = _table(("time", "step", "event", ""), rows, numeric={0, 1})
     return f"<details><summary>{len(run.events)} events</summary>{table}{note}</details>"
 

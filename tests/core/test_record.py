@@ -182,22 +182,26 @@ def test_a_partial_write_leaves_only_complete_lines(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     recorder = Recorder(tmp_path / "run")
-    written = 0
+
+    def fill_up() -> None:
+        for step in range(100):
+            recorder.row(step, {"loss": 0.125})
+
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         with pytest.raises(RecordingError, match="no space left"):
-            for written in range(100):
-                recorder.row(written, {"loss": 0.125})
+            fill_up()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, former)
 
     run = read_run(tmp_path / "run")
 
-    assert 0 < written == len(run.rows)
+    assert 0 < len(run.rows) < 100
     assert run.torn_lines == 0
-    recorder.row(written, {"loss": 0.125})
-    assert len(read_run(tmp_path / "run").rows) == written + 1
+    recorder.row(100, {"loss": 0.125})
+    after = read_run(tmp_path / "run")
+    assert (after.steps, len(after.rows), after.torn_lines) == (100, len(run.rows) + 1, 0)
 
 
 def test_a_closed_file_does_not_write_into_the_file_that_took_its_number(tmp_path: Path) -> None:
@@ -205,7 +209,7 @@ def test_a_closed_file_does_not_write_into_the_file_that_took_its_number(tmp_pat
     file.close()
     other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
     try:
-        with pytest.raises(RecordingError, match="closed.jsonl: cannot write: Bad file descriptor"):
+        with pytest.raises(RecordingError, match=r"closed\.jsonl: cannot write: Bad file descriptor"):
             file.append(b"{}\n")
     finally:
         os.close(other)

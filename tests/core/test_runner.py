@@ -197,9 +197,7 @@ def test_a_hang(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) 
     assert "on_step_end" in run.error["traceback"], "the stack shows where it hung"
 
 
-def test_the_workers_of_a_training_die_with_it(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_the_workers_of_a_training_die_with_it(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
     run = runner.run(scenarios["leaves-a-process"], tmp_path / "run")
     left = int((run.path / "left").read_text())
     for _ in range(50):
@@ -225,9 +223,7 @@ def test_an_unknown_backend(runner: Runner, scenarios: dict[str, Scenario], tmp_
         runner.run(scenarios["no-backend"], tmp_path / "run")
 
 
-def test_a_folder_that_holds_a_run_is_refused(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_a_folder_that_holds_a_run_is_refused(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
     runner.run(scenarios["sound"], tmp_path / "run", steps=1)
     with pytest.raises(RecordingError, match="holds a run already"):
         runner.run(scenarios["sound"], tmp_path / "run", steps=1)
@@ -239,9 +235,7 @@ def test_a_folder_that_cannot_be_written(runner: Runner, scenarios: dict[str, Sc
         runner.run(scenarios["sound"], tmp_path / "file" / "run")
 
 
-def test_a_full_disk_keeps_what_was_recorded(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_a_full_disk_keeps_what_was_recorded(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.mkdir()
     (path / "metrics.jsonl").symlink_to("/dev/full")

@@ -61,7 +61,9 @@ def test_a_file_gives_its_own_scenarios_by_name(tmp_path: Path) -> None:
 
 def test_a_file_can_import_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "neighbour_of_scenarios.py").write_text("STEPS = 4\n")
-    file = write(tmp_path / "user.py", "from neighbour_of_scenarios import STEPS\n@scenario(steps=STEPS)\ndef e(ctx): ...\n")
+    file = write(
+        tmp_path / "user.py", "from neighbour_of_scenarios import STEPS\n@scenario(steps=STEPS)\ndef e(ctx): ...\n"
+    )
     assert scenarios_in_file(file)["e"].steps == 4
     assert str(tmp_path) not in sys.path
 

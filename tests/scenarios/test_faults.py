@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -93,7 +92,7 @@ def raising_reward(ctx):
 
 @scenario(requires=("trl<1.13",))
 def value_head_times_100(ctx):
-    from rlhf_scenarios.ppo import trl_ppo
+    from rlhf_scenarios.ppo import ppo
     from transformers import TrainerCallback
 
     class Scale(TrainerCallback):
@@ -102,7 +101,7 @@ def value_head_times_100(ctx):
                 with torch.no_grad():
                     model.value_model.score.weight.mul_(100.0)
 
-    trainer = trl_ppo(ctx)
+    trainer = ppo(ctx)
     trainer.add_callback(Scale())
     return trainer
 '''
@@ -147,7 +146,7 @@ def test_the_sound_control_passes(verdict_of: Callable[[str], Verdict]) -> None:
         ("one-nan-reward", "rewards", "not finite", "now_and_then_nan"),
         ("constant-reward", "rewards", "reward is constant: 0.50", "always_half"),
         ("learning-rate-times-1000", "kl", "runaway from step", "learning_rate = 1.0"),
-        ("learning-rate-zero", "gradients", "no weight moved", "learning_rate = 0.0"),
+        ("learning-rate-zero", "gradients", "no weight moved", "learning_rate is 0"),
         ("noised-reference", "kl", "at step 1", "reference"),
         ("raising-reward", "completion", "crashed", "reward function boom raised ValueError: no reward for this one"),
         ("value-head-times-100", "value_loss", "value_loss", "value"),

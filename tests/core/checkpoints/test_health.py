@@ -29,13 +29,13 @@ def test_a_sound_checkpoint_scores_one(save, sound_tensors):
     assert len(health.tensors) == len(sound_tensors)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_proportions_of_a_7b_model_score_one(save, seed):
     """A 7B model's heavy tails, its spread between layers, its large norms and biases, at a sixteenth of the width."""
     noise = np.random.default_rng(seed)
     tensors = {"model.embed_tokens.weight": 0.02 * noise.standard_t(4, (2000, 256))}
     tensors["model.embed_tokens.weight"][-9:] = 0.0  # padding of the vocabulary
-    for layer in range(32):
+    for layer in range(12):
         scale = 0.02 * np.exp(noise.normal(0, 0.3))
         tensors[f"model.layers.{layer}.self_attn.q_proj.weight"] = scale * noise.standard_t(5, (256, 256))
         tensors[f"model.layers.{layer}.self_attn.k_proj.bias"] = np.append(np.zeros(250), [150.0, 3, 1, 1, -80, 2])
@@ -143,8 +143,8 @@ def _index(**content):
 
 def _swapped(folder):
     file = folder / "model.safetensors.index.json"
-    text = file.read_text().replace("00001-of", "0000x-of").replace("00002-of", "00001-of").replace("0000x-of", "00002-of")
-    file.write_text(text)
+    text = file.read_text().replace("00001-of", "0000x-of").replace("00002-of", "00001-of")
+    file.write_text(text.replace("0000x-of", "00002-of"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def noise(count: int, seed: int = 0) -> list[float]:
 
 @given(
     place=st.integers(21, 119),
-    size=st.sampled_from([-60.0, -25.0, 25.0, 1e9]),
+    size=st.sampled_from([-60.0, 60.0, 1e9]),
     seed=st.integers(0, 10_000),
 )
 def test_a_planted_spike_is_found_where_it_was_put(find: Any, place: int, size: float, seed: int) -> None:
@@ -37,7 +37,7 @@ def test_a_planted_spike_is_found_where_it_was_put(find: Any, place: int, size: 
 def test_scale_and_origin_do_not_matter(find: Any, scale: float, shift: float, place: int) -> None:
     assume(abs(scale) > 1e-2)
     values = noise(60)
-    values[place] += 40.0
+    values[place] += 60.0
 
     def findings(numbers: list[float]) -> list[tuple[int, float]]:
         return [(found.onset, abs(float(found.evidence["z"]))) for found in find(ZScore(), [{"x": v} for v in numbers])]

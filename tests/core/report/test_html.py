@@ -57,12 +57,12 @@ def test_a_sound_run(make_run, rows):
 
 
 def test_a_sick_run_marks_the_onset_and_the_gaps(make_run, rows):
-    rows[19]["reward"] = float("nan")
-    rows[20]["reward"] = None
+    rows[19]["kl"] = float("nan")
+    rows[20]["kl"] = None
     run = make_run(rows)
     text = page(run, judge(run).checks)
     parsed(text)
-    assert text.count('class="gap"') == 2
+    assert text.count('class="gap"') == 3  # two of kl, and the ratio that is derived from the NaN
     assert ">^20</text>" in text
     assert "2 of 40 not finite" in text
     assert '<span class="FAIL">FAIL</span>' in text

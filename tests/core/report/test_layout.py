@@ -16,8 +16,8 @@ def test_wrapped_lines_fit_and_lose_no_word(text, width):
 
 
 @given(st.text(), st.integers(4, 40), st.booleans())
-def test_cut_text_fits(text, width, ascii):
-    assert columns(cut(clean(text, ascii=ascii), width, ascii=ascii)) <= width
+def test_cut_text_fits(text, width, plain):
+    assert columns(cut(clean(text, ascii=plain), width, ascii=plain)) <= width
 
 
 @given(st.text())

@@ -33,7 +33,8 @@ def test_a_run_that_is_being_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")]
+    ("value", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],
 )
 def test_durations(value, text):
     assert seconds(value) == text

@@ -14,13 +14,13 @@ STEPS = st.integers(-(2**62), 2**62)
 @given(
     values=st.lists(st.floats(width=64), max_size=200),
     cells=st.integers(1, 60),
-    ascii=st.booleans(),
+    plain=st.booleans(),
 )
-def test_any_floats_give_the_asked_cells(values, cells, ascii):
-    drawn = sparkline(values, cells=cells, ascii=ascii).cells
+def test_any_floats_give_the_asked_cells(values, cells, plain):
+    drawn = sparkline(values, cells=cells, ascii=plain).cells
     assert len(drawn) == cells
-    assert set(drawn) <= set((ASCII if ascii else BLOCKS) + NOT_FINITE + " ")
-    assert drawn.isascii() or not ascii
+    assert set(drawn) <= set((ASCII if plain else BLOCKS) + NOT_FINITE + " ")
+    assert drawn.isascii() or not plain
     assert (NOT_FINITE in drawn) == (not np.isfinite(values).all())
     assert (" " in drawn) == (not values)
 
@@ -40,7 +40,8 @@ def test_any_steps_give_the_asked_cells(values, data, edges, cells):
 def test_the_cell_of_a_step_shows_that_step(first, steps, cells, data):
     axis = Axis(first, first + steps - 1, cells)
     step = data.draw(st.integers(axis.first, axis.last))
-    drawn = sparkline([1.0, 9.0][: 1 + (step > first)] if step > first else [9.0], [first, step][-1 - (step > first) :], axis=axis)
+    steps_drawn = sorted({first, step})
+    drawn = sparkline([1.0, 9.0][-len(steps_drawn) :], steps_drawn, axis=axis)
     assert drawn.cells[axis.cell(step)] != " "
     if axis.cell(step) > axis.cell(first):
         assert drawn.cells[axis.cell(step)] == BLOCKS[-1]

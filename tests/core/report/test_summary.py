@@ -57,7 +57,7 @@ def test_one_run_is_a_block(run_of):
     assert health_section([Outcome(run_of(), (ENDED, KL, RESUME))]) == [
         "trl-grpo      PASS  20 steps, 5.4 s, seed 0, monitor 0.9 %",
         "  completion  PASS  20 steps",
-        "  kl          PASS  ▁▁▁▂▂▃▃▃▄▄▅▅▅▆▆▇▇▇██   0.001 → 0.020   limit 1.00",
+        "  kl          PASS  ▁▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███   0.001 → 0.020   limit 1.00",
         "  resume      SKIP  the scenario asks for no resume",
     ]
 
@@ -66,7 +66,7 @@ def test_a_failed_block_says_what_and_how_to_repeat_it(run_of):
     lines = health_section([Outcome(run_of(), (failure("kl", "kl_div", 15), WARNED), "pytest -k x")])
     assert lines == [
         "trl-grpo   FAIL  20 steps, 5.4 s, seed 0, monitor 0.9 %",
-        "  kl       CRIT  ▁▁▁▂▂▃▃▃▄▄▅▅▅▆▆▇▇▇██   0.001 → 0.020   runaway from step 15",
+        "  kl       CRIT  ▁▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███   0.001 → 0.020   runaway from step 15",
         "  entropy  WARN  ▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅▅   2.00 → 2.00     fell 41 % from step 22",
         "  again    pytest -k x",
     ]
@@ -89,9 +89,9 @@ def test_several_seeds_are_a_table(run_of):
         for seed in range(2)
     ]
     assert health_section([*sound, warned, *sick]) == [
-        "scenario        kl    entropy  resume  seeds  steps    time  learns                              first sign",
-        "trl-ppo   WARN  pass  warn     skip      3/3     20  16.2 s  reward  ▁▂▂▃▃▄▅▅▆▆▇█  0.10 → 2.00  entropy 22",
-        "my-grpo   FAIL  CRIT           skip      0/2     20  10.8 s  reward  ▁▂▂▃▃▄▅▅▆▆▇█  0.10 → 2.00  kl 14",
+        "scenario        kl    entropy  seeds  steps    time  learns                             first sign",
+        "trl-ppo   WARN  pass  warn       3/3     20  16.2 s  reward  ▁▁▂▃▃▄▅▅▆▇██  0.10 → 2.00  entropy 22",
+        "my-grpo   FAIL  CRIT             0/2     20  10.8 s  reward  ▁▁▂▃▃▄▅▅▆▇██  0.10 → 2.00  kl 14",
         "",
         "CRIT  my-grpo  kl       runaway from step 14; all 2 seeds; likely beta = 0.0",
         "warn  trl-ppo  entropy  fell 41 % from step 22; seed 2 only",
@@ -132,15 +132,15 @@ def test_nothing_judged_is_no_pass():
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-@pytest.mark.parametrize("ascii", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("runs", [1, 5])
-def test_lines_fit_the_terminal(run_of, width, ascii, runs):
+def test_lines_fit_the_terminal(run_of, width, plain, runs):
     words = "a long headline of many words " * 5
     checks = (ENDED, failure("kl", "kl_div", 3, words, words), WARNED, dataclasses.replace(RESUME, headline=words))
     outcomes = [Outcome(run_of(f"scenario-{number}"), checks) for number in range(runs)]
-    lines = health_section(outcomes, width=width, ascii=ascii)
+    lines = health_section(outcomes, width=width, ascii=plain)
     assert max(columns(line) for line in lines) <= width
-    assert not ascii or "".join(lines).isascii()
+    assert not plain or "".join(lines).isascii()
 
 
 def test_findings_of_checks_are_the_contract():

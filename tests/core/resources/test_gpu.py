@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,11 +79,11 @@ class Driver:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     double = Driver()
     monkeypatch.setattr(pynvml, "nvmlLib", double)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
-    yield double
+    return double
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_the_shortest_run_has_a_first_and_a_last_sample(recorder: Recorder) -> N
     assert first["memory_rss"] > 1_000_000
     assert first["memory_vms"] >= first["memory_rss"]
     assert first["cpu_utilization"] is None
-    assert 0.0 <= last["cpu_utilization"]
+    assert last["cpu_utilization"] >= 0.0
     assert last["cores"] == len(os.sched_getaffinity(0))
     assert first["gpu"] if isinstance(first["gpu"], list) else first["gpu"].startswith("no GPU: ")
 
@@ -105,7 +105,7 @@ class TestDiskThatFillsUp:
     def test_the_thread_ends_quietly_and_stop_raises_once(
         self, failing: ResourceSampler, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        with pytest.raises(RecordingError, match="resources.jsonl: cannot write: No space left on device"):
+        with pytest.raises(RecordingError, match=r"resources\.jsonl: cannot write: No space left on device"):
             failing.stop()
         failing.stop()
         assert capfd.readouterr().err == ""

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlhf_assert.metrics import ALIASES, METRICS
+from rlhf_assert.report.reference import metrics_page
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def test_the_page_in_the_docs_is_the_one_that_the_code_writes():
+    written = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    assert written == metrics_page(), "python -m rlhf_assert.report.reference > docs/metrics.md"
+
+
+def test_the_page_names_every_metric_and_key():
+    page = metrics_page()
+    for name in METRICS:
+        assert f"| `{name}` |" in page
+    for table in ALIASES.values():
+        for key in table:
+            assert f"| `{key}` |" in page
