@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
-from pytest_rlhf_assert.selection import Request
+from pytest_rlhf_assert.selection import HEALTH_TESTS, Request
 from rlhf_assert.asserts import HealthFailure, NotJudged
 from rlhf_assert.check import Check, encode_check
 from rlhf_assert.errors import UsageError
@@ -18,8 +18,6 @@ from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
 from rlhf_assert.record import AppendOnlyFile
 from rlhf_assert.run import Run
-
-PACKAGED_TESTS = "test_health.py"
 
 
 def bind(request: pytest.FixtureRequest, run: Run, assertion: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +70,7 @@ def replay_command(request: pytest.FixtureRequest) -> str:
     wanted: Request = request.node.callspec.params["rlhf_run"]
     config = request.config
     parts = ["pytest"]
-    if request.node.path.name == PACKAGED_TESTS and request.node.path.parent.name == "rlhf_scenarios":
+    if request.node.path.name == HEALTH_TESTS and request.node.path.parent.name == "rlhf_scenarios":
         name = request.node.originalname
         packaged = wanted.scenario.function.__module__.startswith("rlhf_scenarios.")
         where = wanted.scenario.name if packaged else f"{wanted.scenario.file}::{wanted.scenario.name}"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.scenarios import Scenario, check_steps, packaged_scenarios, scenarios_in_file
 
 MARKER_ARGUMENTS = ("steps", "seed")
+HEALTH_TESTS = "test_health.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ def configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         import rlhf_scenarios
 
-        config.args = [str(Path(rlhf_scenarios.__file__).parent / "test_health.py")]
+        folder = Path(rlhf_scenarios.__file__).parent
+        # Named by its folder the module has a readable node id also outside of the root folder; by itself it is
+        # collected whatever `python_files` says.
+        by_folder = any(fnmatch(HEALTH_TESTS, pattern) for pattern in config.getini("python_files"))
+        config.args = [str(folder if by_folder else folder / HEALTH_TESTS)]
 
 
 def resolve(words: Iterable[str]) -> list[Scenario]:

@@ -107,17 +107,22 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         recorder.monitor_seconds += time.perf_counter() - started
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Record the samples of the step."""
+        """Record the samples of the step.
+
+        Raises:
+            TrainingStopped: this callback stops the training, and the trainer's loop ignores `control`, as PPO's does.
+        """
         del args, control
         self._event("step_end", state)
         self._record_samples(state)
+        # PPO ends a step after its log, so every callback has seen the row; other loops end it before.
+        ended = self._stop_step is not None and state.global_step > self._stop_step - (self._algorithm == "ppo")
+        if ended and self._recorder is not None:
+            self.close()
+            raise TrainingStopped(self.stopped_by)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Record the row, then look for anomalies in it.
-
-        Raises:
-            TrainingStopped: this callback stops the training, and the trainer ignores `control`.
-        """
+        """Record the row, then look for anomalies in it."""
         recorder = self._recorder
         if recorder is None or not logs:
             return
@@ -277,8 +282,6 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             )
 
     def _stop(self, recorder: Recorder, args: Any, state: Any, control: Any, worst: Anomaly | None) -> None:
-        if self._stop_step is not None and state.global_step > self._stop_step:
-            self._give_up()  # a loop that ignores `control`
         wanted = worst is not None and self._stop_on is not None and worst.severity >= self._stop_on
         if not _any_rank(args, wanted):
             return
@@ -286,12 +289,6 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self.stopped_by = f"{worst.metric}: {worst.summary}" if worst is not None else "stopped by rank 0"
         recorder.event("stop", state.global_step, reason=self.stopped_by)
         control.should_training_stop = True
-        if self._algorithm == "ppo":
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self.close()
-        raise TrainingStopped(self.stopped_by)
 
 
 class _Means:

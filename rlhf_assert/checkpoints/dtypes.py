@@ -64,5 +64,6 @@ def decode(raw: NDArray[np.generic], dtype: str, narrow: NDArray[np.float32], ou
     elif dtype in {"F16", "F8_E4M3", "F8_E5M2"}:
         _table(dtype).take(raw.astype(np.intp), out=narrow, mode="clip")
         scanned = narrow
-    np.copyto(out, scanned, casting="unsafe")
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one more NaN
+        np.copyto(out, scanned, casting="unsafe")
     return scanned

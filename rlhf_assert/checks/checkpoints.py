@@ -111,9 +111,7 @@ def _sick(run: Run, healths: Sequence[CheckpointHealth], sick: CheckpointHealth,
         evidence=evidence,
         remedy=sick.recommendations,
         # A damaged file says nothing about the training, so the training is not asked for the cause.
-        cause=""
-        if worst.tensor or worst.kind in {"learning-rate", "zero-moments"}
-        else "the file was damaged when or after it was saved",
+        cause="the file was damaged when it was saved, or after" if worst.kind in FILE_KINDS else "",
     )
 
 

@@ -226,9 +226,11 @@ def _print_findings(outcome: Outcome, *, indent: str, brief: bool) -> None:
             click.echo(indent + word(finding.mark, 6) + pad(finding.check, name_width) + lines[0].lstrip())
             for line in lines[1:]:
                 click.echo(line)
-        for name, consequence in finding.consequences:
+        for index, (name, consequence) in enumerate(finding.consequences):
             left_text = indent + " " * 8 + pad(name, name_width)
             text = clean(consequence, ascii=plain())
+            if full:  # a row of the diagnosis
+                left_text, text = f"        {'' if index else 'follows':12}", f"{name}: {text}"
             click.echo("\n".join(hang(left_text, [text], label_width=columns(left_text), width=width())))
         if not brief:
             click.echo()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rlhf_assert.checkpoints import CheckpointHealth, inspect_checkpoint
+from rlhf_assert.checks.checkpoints import MAX_DRIFT
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width, word
 from rlhf_assert.cli.paths import require
 from rlhf_assert.errors import UnreadableRun
@@ -23,8 +24,15 @@ SHOWN = 5
 @click.argument("path")
 @click.option("--reference", help="A checkpoint to measure drift against.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Least sound score.")
+@click.option(
+    "--max-drift",
+    type=click.FloatRange(0, min_open=True),
+    default=MAX_DRIFT,
+    show_default=True,
+    help="Most sound drift.",
+)
 @format_option
-def checkpoint(path: str, reference: str | None, min_score: float, output: str) -> None:
+def checkpoint(path: str, reference: str | None, min_score: float, max_drift: float, output: str) -> None:
     """Score a checkpoint from 0 to 1: weights, training state and, with a reference, drift. Nothing is unpickled."""
     quiet = output == "json"
     for name in (path, reference):
@@ -39,12 +47,16 @@ def checkpoint(path: str, reference: str | None, min_score: float, output: str) 
             finish(2, "nothing judged", quiet=quiet)
 
     health = inspect_checkpoint(path, reference)
+    code, why = 0, f"score {health.score:.2f}, --min-score={min_score:g}"
+    if health.score < min_score:
+        code = 1
+    elif health.drift is not None and health.drift.total > max_drift:
+        code, why = 1, f"drift {share(health.drift.total)}, --max-drift={max_drift:g}"
     if quiet:
         print_json(as_json(health))
     else:
-        _print(path, health, min_score)
-    code = 1 if health.score < min_score else 0
-    finish(code, f"score {health.score:.2f}, --min-score={min_score:g}", quiet=quiet)
+        _print(path, health, "FAIL" if code else "PASS")
+    finish(code, why, quiet=quiet)
 
 
 def as_json(health: CheckpointHealth) -> dict[str, Any]:
@@ -62,9 +74,8 @@ def as_json(health: CheckpointHealth) -> dict[str, Any]:
     return answer
 
 
-def _print(path: str, health: CheckpointHealth, min_score: float) -> None:
+def _print(path: str, health: CheckpointHealth, verdict: str) -> None:
 
-    verdict = "FAIL" if health.score < min_score else "PASS"
     elements = sum(tensor.count for tensor in health.tensors)
     step = "" if health.step is None else f"step {health.step}, "
     click.echo(f"{path}   {word(verdict)}   score {health.score:.2f}")

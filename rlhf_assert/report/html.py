@@ -166,7 +166,9 @@ def _epochs(run: Run) -> str:
             continue
         for name, its in event["metrics"].items():
             cells = [_number(its.get(part)) for part in ("mean", "std", "min", "max")]
-            rows.append([_number(event.get("epoch")), escape(str(name)), *cells, escape(str(its.get("trend") or ""))])
+            rows.append(
+                [escape(f"{event.get('epoch')}"), escape(str(name)), *cells, escape(str(its.get("trend") or ""))]
+            )
     if not rows:
         return '<p class="soft">No epoch was recorded to its end.</p>'
     return _table(("epoch", "metric", "mean", "std", "min", "max", "trend"), rows, numeric={2, 3, 4, 5})
@@ -188,10 +190,10 @@ def _events(run: Run) -> str:
         at = f"{float(event['time']) - begun:.2f} s" if isinstance(event.get("time"), int | float) else ""
         step = "" if event.get("step") is None else str(event["step"])
         rows.append([escape(at), escape(step), escape(str(event.get("event"))), escape(told)])
-    told = [f"{count} {name}" for name, count in counts.items()]
+    unlisted = [f"{count} {name}" for name, count in counts.items()]
     if len(listed) > len(rows):
-        told.append(f"{len(listed) - len(rows)} others")
-    note = f'<p class="soft">Not listed: {escape(", ".join(told))}.</p>' if told else ""
+        unlisted.append(f"{len(listed) - len(rows)} others")
+    note = f'<p class="soft">Not listed: {escape(", ".join(unlisted))}.</p>' if unlisted else ""
     table = _table(("time", "step", "event", ""), rows, numeric={0, 1})
     return f"<details><summary>{len(run.events)} events</summary>{table}{note}</details>"
 
@@ -202,7 +204,7 @@ def _setup(run: Run) -> str:
     for name, value in shown.items():
         text = value
         if isinstance(value, Mapping):
-            text = ", ".join(f"{key} {setting(item)}" for key, item in value.items())
+            text = ", ".join(f"{key} {setting(item)}" for key, item in value.items() if item is not None)
         if text:
             rows.append([name, escape(str(text))])
     return _table(("", ""), rows)

@@ -1,6 +1,6 @@
 """The reference page of the metrics, written from the tables that the code uses.
 
-    python -m rlhf_assert.report.reference > docs/metrics.md
+python -m rlhf_assert.report.reference > docs/metrics.md
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ResourceSampler:
         interval: seconds between two samples.
     """
 
-    def __init__(self, recorder: Recorder, interval: float = 0.5) -> None:
+    def __init__(self, recorder: Recorder, interval: float = 0.2) -> None:
         if not interval > 0:
             raise ValueError(f"interval={interval}, but a sampler needs more than 0 seconds between two samples")
         self.interval = interval

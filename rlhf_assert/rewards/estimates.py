@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def bootstrap(
     return Estimate(value, float(low), float(high), samples)
 
 
+@functools.lru_cache(maxsize=4)
 def resample(clusters: int) -> FloatArray:
     """Return how often each cluster is drawn in each replicate, shape (`REPLICATES`, clusters)."""
     generator = np.random.default_rng(_SEED)

@@ -19,7 +19,8 @@ from rlhf_assert.series import FloatArray, IntArray
 def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntArray, step: IntArray) -> Estimate:
     """Return r(advantage, reward) among completions of one prompt, resampled by step.
 
-    Each group weighs the same. In GRPO r is 1 by construction, so this checks wiring, not quality: negated advantages give -1, shuffled ones 0.
+    Each group weighs the same. In GRPO r is 1 by construction, so this checks wiring, not quality: negated advantages
+    give -1, shuffled ones 0.
     Groups whose rewards are all equal say nothing and are left out.
 
     Args:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rlhf_assert_trl.context import Context
 
 
-@scenario(name="trl-reward", backend="trl", steps=40, tags=("reward",), learns="reward_accuracy")
+@scenario(name="trl-reward", backend="trl", steps=40, tags=("reward",), learns="reward_margin")
 def reward(ctx: Context) -> Any:
     """Train a tiny Qwen2 with a new head to score answers by their animals."""
     from trl import RewardConfig, RewardTrainer
@@ -18,6 +18,6 @@ def reward(ctx: Context) -> Any:
     return RewardTrainer(
         model=ctx.tiny_reward_model(),
         processing_class=ctx.tokenizer,
-        train_dataset=ctx.preferences(512),
-        args=RewardConfig(**ctx.training_arguments(), per_device_train_batch_size=16, learning_rate=3e-4),
+        train_dataset=ctx.preferences(256),
+        args=RewardConfig(**ctx.training_arguments(), per_device_train_batch_size=8, learning_rate=3e-4),
     )

@@ -142,6 +142,12 @@ def test_checkpoint(tmp_path):
     assert "non-finite-weight" in bad.output
     answer = json.loads(call("checkpoint", "--format=json", tmp_path / "bad").stdout)
     assert (answer["score"], answer["issues"][0]["severity"]) == (0.0, "critical")
+    drifted = tmp_path / "drifted"
+    drifted.mkdir()
+    save_file({"layers.0.weight": noise.normal(0.0, 0.2, (64, 64)).astype(np.float32)}, drifted / "model.safetensors")
+    moved = call("checkpoint", drifted, "--reference", tmp_path / "good")
+    assert (moved.exit_code, "--max-drift=1)" in moved.output) == (1, True)
+    assert call("checkpoint", drifted, "--reference", tmp_path / "good", "--max-drift=9").exit_code == 0
     missing = call("checkpoint", tmp_path / "good", "--reference", tmp_path / "god")
     assert (missing.exit_code, "near: good" in missing.output) == (2, True)
 

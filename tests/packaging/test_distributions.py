@@ -63,6 +63,9 @@ def test_the_installed_wheel_works_from_an_unrelated_folder(wheel: Path, tmp_pat
     assert str(tmp_path) in printed, "the wheel is used, not the checkout"
     listed = run(python, "-m", "pytest", "--rlhf-scenario=list", cwd=tmp_path)
     assert "trl-grpo" in listed
+    # The environment lies inside of the user's project here, as it often does.
+    collected = run(python, "-m", "pytest", "--collect-only", "-q", "--rlhf-scenario=trl-sft", cwd=tmp_path)
+    assert "rlhf_scenarios/test_health.py::test_kl_is_anomaly_free[trl-sft]" in collected
     assert "rlhf-assert, version 0.1.0" in run(tmp_path / "env" / "bin" / "rlhf-assert", "--version", cwd=tmp_path)
 
 

@@ -12,7 +12,8 @@ HEAVY = ("numpy", "scipy", "torch", "transformers", "trl", "hypothesis", "ray", 
 
 @pytest.mark.parametrize("module", ["rlhf_assert", "rlhf_assert_trl", "rlhf_scenarios", "rlhf_assert_trl.backend"])
 def test_importing_a_package_imports_no_framework(module: str) -> None:
-    code = f"import sys, {module}; print(*[m for m in {('numpy', 'torch', 'transformers', 'trl', 'hypothesis')} if m in sys.modules])"
+    frameworks = ("numpy", "torch", "transformers", "trl", "hypothesis")
+    code = f"import sys, {module}; print(*[name for name in {frameworks} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     allowed = {"numpy"} if module == "rlhf_assert_trl.backend" else set()
     assert set(printed.split()) <= allowed

@@ -36,7 +36,9 @@ def save(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "model.safetensors")
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "model.safetensors"
+        )
         if state is not None:
             (folder / "trainer_state.json").write_text(json.dumps(state))
         return folder

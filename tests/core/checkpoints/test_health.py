@@ -223,7 +223,9 @@ def test_adams_moments_are_read(save, sound_tensors):
     health = inspect_checkpoint(folder)
     assert health.score == 1.0
     assert health.training_state.learning_rate == 1e-3
-    assert health.training_state.first_moment == pytest.approx(moments["exp_avg"].square().mean().sqrt().item(), rel=1e-5)
+    assert health.training_state.first_moment == pytest.approx(
+        moments["exp_avg"].square().mean().sqrt().item(), rel=1e-5
+    )
     assert health.training_state.second_moment == pytest.approx(moments["exp_avg_sq"].mean().sqrt().item(), rel=1e-5)
 
 

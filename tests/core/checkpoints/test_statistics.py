@@ -35,7 +35,8 @@ def assert_matches(found: TensorStatistics, values: np.ndarray) -> None:
     assert found.infinite == np.isinf(values).sum()
     assert found.zeros == (values == 0).sum()
     if not finite.size:
-        assert math.isnan(found.mean) and math.isnan(found.norm)
+        assert math.isnan(found.mean)
+        assert math.isnan(found.norm)
         return
     scale = max(abs(finite).max(), 1e-300)
     assert found.minimum == finite.min()
@@ -64,7 +65,9 @@ def test_numpy_formats(tmp_path, dtype):
 def test_every_code_of_the_short_formats_decodes_as_in_torch(dtype):
     bits = 8 if "float8" in dtype else 16
     codes = np.arange(1 << bits, dtype=np.uint8 if bits == 8 else np.uint16)
-    expected = torch.from_numpy(codes.view(f"i{bits // 8}").copy()).view(getattr(torch, dtype)).to(torch.float64).numpy()
+    expected = (
+        torch.from_numpy(codes.view(f"i{bits // 8}").copy()).view(getattr(torch, dtype)).to(torch.float64).numpy()
+    )
     name = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float16": "F16"}[dtype]
     out = np.empty(len(codes))
     with np.errstate(invalid="ignore"):

@@ -50,7 +50,9 @@ def test_the_correlations_are_those_of_scipy(samples):
 
 
 def test_a_common_trend_is_not_a_correlation_inside_of_steps(samples):
-    found = assess_rewards(samples(lambda noise, step, length: step + noise.normal(0, 0.1, len(step)), growth=3.0)).length
+    found = assess_rewards(
+        samples(lambda noise, step, length: step + noise.normal(0, 0.1, len(step)), growth=3.0)
+    ).length
     assert found.pearson.value > 0.9
     assert abs(found.within_step.value) < 0.15
     assert found.gain_at_equal_length.value == pytest.approx(found.gain.value, rel=0.1)

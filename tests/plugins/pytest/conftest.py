@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-USERS_FILE = '''
+USERS_FILE = """
 import pytest
 from rlhf_assert import scenario
 
@@ -56,7 +56,7 @@ def test_constant(assert_rewards_reliable):
 @pytest.mark.rlhf_scenario(too_fast)
 def test_too_fast(assert_kl_anomaly_free):
     assert_kl_anomaly_free()
-'''
+"""
 
 
 @pytest.fixture

@@ -69,9 +69,8 @@ def test_the_replay_command_repeats_bit_for_bit(pytester: pytest.Pytester, users
 
 
 def test_workers_train_each_scenario_once(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(
-        *PLAIN, "-n", "2", "--rlhf-out=out", "--rlhf-scenario=trl-sft", "--rlhf-scenario=trl-dpo", "--junitxml=junit.xml"
-    )
+    two = ("--rlhf-scenario=trl-sft", "--rlhf-scenario=trl-dpo")
+    result = pytester.runpytest_subprocess(*PLAIN, "-n", "2", "--rlhf-out=out", *two)
     assert result.ret == 0
     runs = [read_run(file.parent) for file in (pytester.path / "out").glob("*/*/run.json")]
     assert sorted(run.scenario for run in runs) == ["trl-dpo", "trl-sft"]

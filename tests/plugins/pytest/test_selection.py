@@ -82,7 +82,7 @@ def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
         (["--rlhf-scenario=trl-gropo"], "*unknown scenario trl-gropo (did you mean trl-grpo?); known: *trl-dpo*"),
         (["--rlhf-scenario=absent.py"], "*absent.py: no such file*"),
         (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second*"),
-        (["--rlhf-scenario", "folder"], "*unknown scenario folder (folder is a path: give the option its value after '='*"),
+        (["--rlhf-scenario", "folder"], "*folder (folder is a path: give the option its value after '='*"),
         (["--rlhf-scenario", "--rlhf-seed=x"], "*--rlhf-seed=x: give seeds as 0, 0-4 or 0,3,7*"),
         (["--rlhf-scenario", "--rlhf-seed=4-2"], "*--rlhf-seed=4-2: give seeds as*"),
         (["--rlhf-scenario", "--rlhf-steps=0"], "*steps=0, but a training takes at least 1 step*"),
@@ -112,7 +112,7 @@ def test_two_files_with_one_name_are_refused(pytester: pytest.Pytester) -> None:
     [
         ("'trl-grpo', stesp=3", "*rlhf_scenario has no argument stesp (did you mean steps?)*"),
         ("'trl-grop'", "*unknown scenario trl-grop (did you mean trl-grpo?)*"),
-        ("len", "*not a scenario: decorate the function with @rlhf_assert.scenario*"),
+        ("3", "*not a scenario: decorate the function with @rlhf_assert.scenario*"),
         ("", "*takes one scenario*"),
         ("'trl-grpo', steps=0", "*at least 1 step*"),
         ("'all'", "*takes one scenario, not several*"),

@@ -99,7 +99,6 @@ def test_a_callback_that_stops_is_a_stopped_training(
     from rlhf_assert.detect import Anomaly, Severity
     from rlhf_assert_trl import HealthCallback
 
-
     class AtTwo:
         name = "at-two"
 

@@ -44,7 +44,9 @@ def events_of(run: Run, name: str) -> list[Mapping[str, Any]]:
 
 
 def test_importing_the_package_imports_no_framework() -> None:
-    code = "import sys, rlhf_assert_trl, rlhf_assert_trl.backend\nprint({'torch', 'trl', 'transformers'} & {*sys.modules})"
+    code = (
+        "import sys, rlhf_assert_trl, rlhf_assert_trl.backend\nprint({'torch', 'trl', 'transformers'} & {*sys.modules})"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

@@ -1,0 +1,38 @@
+"""Trains packaged scenarios in this process."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_assert import Recorder, Run, Scenario, read_run
+from rlhf_assert.scenarios import scenarios_of
+
+
+@pytest.fixture(scope="session")
+def trl_backend() -> Any:
+    """The TRL backend with everything imported."""
+    from rlhf_assert_trl.backend import BACKEND
+
+    BACKEND.warm_up()
+    return BACKEND
+
+
+@pytest.fixture
+def train(trl_backend: Any, tmp_path: Path) -> Callable[..., Run]:
+    """Train the scenario of a module of `rlhf_scenarios` and return its run; skip where this TRL cannot."""
+
+    def run(module: str, seed: int, steps: int | None = None, folder: str = "run") -> Run:
+        found: Scenario = scenarios_of(importlib.import_module(f"rlhf_scenarios.{module}"))[0]
+        if (reason := found.unmet()) is not None:
+            pytest.skip(reason)
+        recorder = Recorder(tmp_path / folder, scenario=found.name, seed=seed)
+        trl_backend.train(found, recorder, seed=seed, steps=steps or found.steps)
+        recorder.finish("completed")
+        return read_run(recorder.path)
+
+    return run
