@@ -97,10 +97,11 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
     """Make the verdict the message that summaries, JUnit and annotations repeat."""
     report = yield
-    if call.excinfo is not None and hasattr(call.excinfo.value, "check"):
+    failure: Any = call.excinfo.value if call.excinfo is not None else None
+    if hasattr(failure, "check"):
         from pytest_rlhf_assert import reporting
 
-        reporting.shorten(report, call.excinfo.value)
+        reporting.shorten(report, failure)
     return report
 
 

@@ -12,11 +12,14 @@ from typing import Any, Literal
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.errors import TrainingStopped, UsageError, suggest
 from rlhf_assert.monitor import Monitor
 from rlhf_assert.record import Recorder
 from rlhf_assert.resources import ResourceSampler
+from rlhf_assert_trl.describe import describe
 from rlhf_assert_trl.frames import find_trainer
+from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.reference import reference_fingerprint
 from rlhf_assert_trl.samples import Capture, capture_for
 
@@ -44,7 +47,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             way, ends with `TrainingStopped`; every other trainer's `train()` returns early.
         on_anomaly: called with each `Anomaly` when it is found, on rank 0.
         samples: whether to record what GRPO, RLOO, OnlineDPO and PPO generate.
-        detectors: fresh detectors in place of the default ones.
+        detectors: fresh detectors in place of the default ones, which know the algorithm and its configuration.
 
     Attributes:
         stopped_by: why this callback stopped the training, or None.
@@ -71,7 +74,8 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._stop_on = None if stop_on is None else Severity[stop_on]
         self._on_anomaly = on_anomaly
         self._wants_samples = samples
-        self._monitor: Monitor | None = Monitor(detectors)
+        self._detectors = detectors
+        self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
         self._trainer: Any = None
         self._algorithm = ""
@@ -174,12 +178,13 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         return Recorder(self._path, rank=rank, backend="trl", seed=args.seed, steps=state.max_steps)
 
     def _describe(self, recorder: Recorder) -> None:
-        from rlhf_assert_trl.describe import describe
-        from rlhf_assert_trl.promises import algorithm_of
-
-        self._algorithm = algorithm_of(self._trainer)
+        """Describe the run, unless the recorder's owner did, and choose the detectors by what it is."""
         if self._given is None and self._trainer is not None and recorder.rank == 0:
             recorder.describe(**describe(self._trainer))
+        self._algorithm = algorithm_of(self._trainer)
+        config = recorder.info.get("config")
+        chosen = default_detectors(self._algorithm, config) if self._detectors is None else self._detectors
+        self._monitor = Monitor(chosen)
 
     def _event(self, name: str, state: Any) -> None:
         recorder = self._recorder

@@ -119,11 +119,15 @@ def start_of(completion: Any) -> str:
     return str(completion)[:TEXT_LENGTH]
 
 
-def masked_means(values: Any, mask: Any) -> list[float]:
-    """Return the mean of each row's values under the mask, NaN for an empty one; both tensors (batch, tokens)."""
+def masked_means(values: Any, mask: Any) -> list[float | None]:
+    """Return the mean of each row's values under the mask; both tensors (batch, tokens).
+
+    A completion without a token has no mean: None, where NaN would say that something went wrong.
+    """
     values, mask = values[:MAX_PER_STEP], mask[:MAX_PER_STEP].bool()
-    means: list[float] = (values.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)).tolist()
-    return means
+    counts = mask.sum(1)
+    means = values.masked_fill(~mask, 0.0).sum(1) / counts
+    return [mean if count else None for mean, count in zip(means.tolist(), counts.tolist(), strict=True)]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -131,13 +135,13 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else NAN
 
 
-def advantage_metrics(advantages: Sequence[float]) -> dict[str, float]:
-    """Return `advantage` and `advantage_std` (of the population) over samples."""
-    centre = mean(advantages)
-    return {
-        "advantage": centre,
-        "advantage_std": math.sqrt(mean([(value - centre) ** 2 for value in advantages])),
-    }
+def advantage_metrics(advantages: Sequence[float | None]) -> dict[str, float]:
+    """Return `advantage` and `advantage_std` (of the population) over the samples that have one."""
+    known = [advantage for advantage in advantages if advantage is not None]
+    if not known:
+        return {}
+    centre = mean(known)
+    return {"advantage": centre, "advantage_std": math.sqrt(mean([(value - centre) ** 2 for value in known]))}
 
 
 def length_metrics(records: Sequence[dict[str, Any]]) -> dict[str, float]:

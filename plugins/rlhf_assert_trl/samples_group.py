@@ -117,16 +117,16 @@ class GroupCapture:
             )
         return Batch(records, advantage_metrics(generated["advantage"]))
 
-    def _policy_logprobs(self, output: dict[str, Any], mask: Any) -> list[float]:
+    def _policy_logprobs(self, output: dict[str, Any], mask: Any) -> list[float | None]:
         """Return each local sample's mean log-probability per token under the policy that generated it."""
         if "old_per_token_logps" in output:
             return masked_means(output["old_per_token_logps"], mask)
         if "old_logps" in output:  # RLOO: summed over the completion
-            sums: list[float] = (output["old_logps"] / mask.sum(1))[:MAX_PER_STEP].tolist()
+            sums: list[float | None] = (output["old_logps"] / mask.sum(1))[:MAX_PER_STEP].tolist()
             return sums
         import torch
 
-        known: dict[bytes, float] = {}
+        known: dict[bytes, float | None] = {}
         for ids, attended, logprobs in self._learned:
             means = masked_means(logprobs, attended[:, -logprobs.shape[1] :])
             known.update(zip(_row_keys(ids, attended), means, strict=False))

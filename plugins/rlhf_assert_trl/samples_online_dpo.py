@@ -23,7 +23,6 @@ from rlhf_assert_trl.samples import (
     hash_prompt,
     length_metrics,
     masked_means,
-    mean,
     start_of,
 )
 
@@ -120,8 +119,10 @@ class OnlineDPOCapture:
 
 def divergence_metrics(records: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Return `kl_div`, the mean of each completion's summed log-ratio, and `entropy`, estimated per token."""
-    tokens = sum(record["length"] for record in records)
+    spoken = [record for record in records if record["length"]]
+    tokens = sum(record["length"] for record in spoken)
+    ratios = [(record["logprob"] - record["ref_logprob"]) * record["length"] for record in spoken]
     return {
-        "kl_div": mean([(record["logprob"] - record["ref_logprob"]) * record["length"] for record in records]),
-        "entropy": -sum(record["logprob"] * record["length"] for record in records) / tokens if tokens else NAN,
+        "kl_div": sum(ratios) / len(records) if records else NAN,
+        "entropy": -sum(record["logprob"] * record["length"] for record in spoken) / tokens if tokens else NAN,
     }

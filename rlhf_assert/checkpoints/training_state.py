@@ -12,6 +12,7 @@ import numpy as np
 
 from rlhf_assert.checkpoints.formats import Checkpoint
 from rlhf_assert.checkpoints.issues import Issue, critical, note
+from rlhf_assert.checkpoints.statistics import dot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,6 @@ def _sizes(blocks: Iterable[Any]) -> tuple[float, float, int, int]:
             block = finite  # noqa: PLW2901
             here = float(block.sum())
         total += here
-        squares += float(block @ block)
+        squares += dot(block, block)
         negative += int((block < 0).sum())
     return total, squares, bad, negative
