@@ -10,6 +10,7 @@ import numpy as np
 from rlhf_assert.causes import explain
 from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.outcome import MIN_ROWS, insufficient, passed, skipped
+from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
@@ -77,17 +78,40 @@ def _shown(run: Run, names: tuple[str, ...] = _ONLINE) -> tuple[str, ...]:
     return tuple(name for name in names if name in run.series)
 
 
-def _fail(run: Run, headline: str, *, cause: str = "", otherwise: str = "", **fields: tuple[str, ...] | str) -> Check:
-    """Return a failure; without a `cause`, the run's own data is asked for one, and else `otherwise` is it."""
+def _fail(
+    run: Run,
+    kind: str,
+    headline: str,
+    *,
+    onset: int | None = None,
+    cause: str = "",
+    otherwise: str = "",
+    **fields: tuple[str, ...] | str,
+) -> Check:
+    """Return a failure; without a `cause`, the run's own data is asked for one, and else `otherwise` is it.
+
+    What holds for all completions shows from the first of them on, unless an `onset` is given.
+    """
+    steps = run.samples.step if len(run.samples) else [row.step for row in run.rows]
+    metrics = fields.pop("metrics", None) or _shown(run)
+    sign = Anomaly(
+        kind=kind,
+        metric=metrics[0] if metrics else "reward",
+        severity=Severity.critical,
+        onset=int(steps[0] if onset is None else onset),
+        summary=headline.partition(" ")[2],
+    )
     check = Check(
         name=NAME,
         status=Status.FAIL,
         headline=headline,
-        cause=cause,
-        **{"metrics": _shown(run), **fields},  # type: ignore[arg-type]
+        metrics=tuple(metrics),
+        anomalies=(sign,),
+        cause=cause and f"likely: {cause}",
+        **fields,  # type: ignore[arg-type]
     )
     explained = explain(run, check)
-    return explained if explained.cause else replace(explained, cause=otherwise)
+    return explained if explained.cause else replace(explained, cause=otherwise and f"likely: {otherwise}")
 
 
 def _weights(run: Run) -> dict[str, float]:
@@ -109,7 +133,9 @@ def _judge_rows(run: Run, algorithm: str) -> Check | None:
             first = int(series.steps[bad][0])
             return _fail(
                 run,
+                "non-finite",
                 f"{label(name)} is not finite from step {first}: {int(bad.sum())} of {count(len(series), 'row')}",
+                onset=first,
                 metrics=(name,),
                 otherwise="a reward of NaN, None or infinity, or weights that are not finite",
                 remedy=(f"print the rewards of step {first}",),
@@ -127,6 +153,7 @@ def _no_margin(run: Run) -> Check | None:
     moved = chosen is None or bool((np.abs(chosen.finite.values) > 1e-9).any())
     return _fail(
         run,
+        "no-margin",
         f"margin is exactly 0 at all {count(len(margin), 'row')}: no preference is learnt",
         metrics=_shown(run, _OFFLINE),
         evidence=("chosen and rejected have equal rewards at every step",) if moved else (),
@@ -158,6 +185,7 @@ def _without_samples(run: Run, algorithm: str, rows: Check | None, allow: Collec
             )
         return _fail(
             run,
+            "constant-reward",
             f"reward is constant: {number(lead.first)} at all {count(len(lead), 'row')}, nothing to learn from",
             otherwise="the reward function returns one value",
             override=_OVERRIDE.format("constant"),
@@ -175,7 +203,9 @@ def _non_finite(run: Run, found: RewardReliability) -> Check | None:
     names = " and ".join(source.function or "total" for source in found.non_finite)
     return _fail(
         run,
+        "non-finite",
         f"reward is not finite: {what}{by} at step {first.step}, {total} of {count(found.samples, 'completion')}",
+        onset=first.step,
         evidence=tuple(
             f"{source.function or 'total'}: {count(source.count, 'completion')}, "
             f"first {source.example} at step {source.step}"
@@ -193,6 +223,7 @@ def _constant(run: Run, found: RewardReliability) -> Check | None:
     value = number(found.constant)
     return _fail(
         run,
+        "constant-reward",
         f"reward is constant: {value} in all {count(found.finite, 'completion')}, nothing to learn from",
         otherwise=f"{_leading_function(run, found)} returns {value} for every completion",
         remedy=("let the reward tell a better completion from a worse one",),
@@ -205,6 +236,7 @@ def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
         return None
     return _fail(
         run,
+        "constant-in-groups",
         f"reward is equal within every group over {count(found.steps, 'step')}: no advantage, nothing to learn from",
         evidence=(f"reward {number(found.mean)} with std {number(found.std)} between prompts, 0 inside of them",),
         cause=f"{_leading_function(run, found)} looks at the prompt, not at the completion",
@@ -221,6 +253,7 @@ def _advantages(run: Run, found: RewardReliability) -> Check | None:
     against = r.high < 0.0
     return _fail(
         run,
+        "advantage-sign",
         f"advantages go against their rewards: r {r.value:.2f} over {count(r.samples, 'completion')}"
         if against
         else f"advantages do not follow their rewards: r {r.value:.2f}, limit {lowest:.2f}",
@@ -239,6 +272,7 @@ def _inconsistent(run: Run, found: RewardReliability) -> Check | None:
         return None
     return _fail(
         run,
+        "inconsistent-reward",
         f"equal completions get unlike rewards: agreement {agreement.value:.2f} over "
         f"{count(found.consistency.repeated, 'repeated completion')}, limit {_LOWEST_AGREEMENT:.2f}",
         evidence=(
@@ -260,6 +294,7 @@ def _length(run: Run, found: RewardReliability) -> Check | None:
     shorter = "" if r.value > 0 else " (the shorter, the better)"
     return _fail(
         run,
+        "length-bias",
         f"reward follows length, not quality: r {r.value:.2f} over {count(r.samples, 'completion')}",
         evidence=(
             f"r(reward, length) {r.value:.2f}, {_interval(r.low, r.high)}",

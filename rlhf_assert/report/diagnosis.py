@@ -149,7 +149,7 @@ def _rows(check: Check, run: Run, again: str, width: int, ascii: bool) -> list[s
         ("evidence", [line for line in evidence if line.rstrip() not in told], 2),
         ("traceback", trace, 4),
         ("samples", [cut(clean_columns(text, ascii=ascii), room, ascii=ascii) for text in check.samples], 0),
-        ("cause", [_cause(check)] if check.cause else [], 0),
+        ("cause", [check.cause] if check.cause else [], 0),
         ("ruled out", ruled_out, reason_at),
         ("remedy", remedy, 3 if len(remedy) > 1 else 0),
         ("intended?", [check.override] if check.override else [], 2),
@@ -175,12 +175,6 @@ def traceback_end(check: Check, run: Run) -> list[str]:
         return []
     lines = [line.rstrip() for line in trace.rstrip().splitlines() if line.strip(" ^~")]
     return lines[-TRACEBACK_LINES:]
-
-
-def _cause(check: Check) -> str:
-    """Return the cause with how sure it is: a traceback names it, a `possibly` says itself what it is."""
-    certain = check.name == "completion" or check.cause.startswith(("possibly ", "likely"))
-    return check.cause if certain else f"likely: {check.cause}"
 
 
 def _ruled_out(check: Check, room: int) -> tuple[list[str], int]:

@@ -17,9 +17,6 @@ from rlhf_assert.metrics import label
 from rlhf_assert.report.outcome import Outcome, mark, warnings
 from rlhf_assert.verdict import Chain, Verdict
 
-UNSURE = "possibly "
-"""A cause that begins so says itself that it is a guess."""
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -63,7 +60,7 @@ def _of_scenario(scenario: str, outcomes: Sequence[Outcome]) -> list[Finding]:
     for name, chains in failed.items():
         lead = min((chain for _, chain in chains), key=lambda chain: _onset(chain.root))
         seeds = _seeds([outcome for outcome, _ in chains], outcomes)
-        text = _join(without_name(lead.root), seeds, _cause(lead.root))
+        text = _join(without_name(lead.root), seeds, lead.root.cause)
         found.append(Finding("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
     for name, checks in warned.items():
         first = min((check for _, check in checks), key=_onset)
@@ -85,12 +82,6 @@ def _consequences(chain: Chain) -> tuple[tuple[str, str], ...]:
         for check in chain.consequences
     ]
     return tuple((name, text) for _, name, text in sorted(told))
-
-
-def _cause(check: Check) -> str:
-    if not check.cause:
-        return ""
-    return check.cause if check.cause.startswith(UNSURE) else f"likely {check.cause}"
 
 
 def _join(*parts: str) -> str:

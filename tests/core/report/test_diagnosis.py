@@ -25,7 +25,7 @@ RUNAWAY = Check(
     metrics=("kl_div", "entropy"),
     anomalies=(anomaly(), anomaly(onset=31), anomaly("entropy", 33, Severity.warning)),
     evidence=("26 steps of growth from step 15, x1.26 a step, doubling every 3.0", "above the limit since step 31"),
-    cause="beta = 0.0, nothing pulls the policy to the reference",
+    cause="likely: beta = 0.0, nothing pulls the policy to the reference",
     ruled_out=(
         ("reference moved", "weights hash equal at steps 0 and 40"),
         ("weights out of sync", "ratio at step 1 is 1.0000"),

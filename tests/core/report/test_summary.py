@@ -83,7 +83,7 @@ def test_several_seeds_are_a_table(run_of):
     sick = [
         Outcome(
             run_of("my-grpo", seed),
-            (ENDED, failure("kl", "kl_div", 15 - seed, "beta = 0.0"), RESUME),
+            (ENDED, failure("kl", "kl_div", 15 - seed, "likely: beta = 0.0"), RESUME),
             f"pytest --rlhf-seed={seed}",
         )
         for seed in range(2)
@@ -93,7 +93,7 @@ def test_several_seeds_are_a_table(run_of):
         "trl-ppo   WARN  pass  warn       3/3     20  16.2 s  reward  ▁▁▂▃▃▄▅▅▆▇██  0.10 → 2.00  entropy 22",
         "my-grpo   FAIL  CRIT             0/2     20  10.8 s  reward  ▁▁▂▃▃▄▅▅▆▇██  0.10 → 2.00  kl 14",
         "",
-        "CRIT  my-grpo  kl       runaway from step 14; all 2 seeds; likely beta = 0.0",
+        "CRIT  my-grpo  kl       runaway from step 14; all 2 seeds; likely: beta = 0.0",
         "warn  trl-ppo  entropy  fell 41 % from step 22; seed 2 only",
         "",
         "again       pytest --rlhf-seed=0",
@@ -105,8 +105,8 @@ def test_several_seeds_are_a_table(run_of):
 
 def test_one_cause_is_counted_once_and_ordered_by_onset(run_of):
     checks = (
-        failure("kl", "kl_div", 15, "the reward follows length", "kl runaway from step 15"),
-        failure("rewards", "reward", 9, "the reward follows length", "reward follows length"),
+        failure("kl", "kl_div", 15, "likely: the reward follows length", "kl runaway from step 15"),
+        failure("rewards", "reward", 9, "likely: the reward follows length", "reward follows length"),
         failure("loss", "loss", 2, "possibly a bad batch"),
         failure("metrics", "ratio", 3, "possibly a bad batch", more=(anomaly("response_length", 5, summary="rose"),)),
     )
@@ -114,7 +114,7 @@ def test_one_cause_is_counted_once_and_ordered_by_onset(run_of):
     assert [(one.check, one.onset) for one in found] == [("loss", 2), ("metrics", 3), ("rewards", 9)]
     assert found[1].consequences == (("length", "rose"),)
     assert found[2].consequences == (("kl", "runaway from step 15; the same cause, counted once"),)
-    assert found[2].text == "follows length; likely the reward follows length"
+    assert found[2].text == "follows length; likely: the reward follows length"
 
 
 def test_the_number_of_false_alarms_is_told_only_where_it_is_known(run_of):
