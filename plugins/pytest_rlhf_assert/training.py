@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -35,6 +37,7 @@ class TrainingSession:
         self.config = config
         self.runner = Runner(in_process=config.getoption("rlhf_in_process"))
         self._folder: Path | None = None
+        self._preparing = False
 
     def folder(self, temporary: pytest.TempPathFactory) -> Path:
         """Return the folder of the session's run directories; it is not there yet.
@@ -62,6 +65,7 @@ class TrainingSession:
         with FileLock(folder / f"{request.key}.lock"):
             if (path / "run.json").exists():
                 return read_run(path)
+            self._prepare_to_judge()
             show = progress(self.config, request, path)
             try:
                 return self.runner.run(
@@ -69,6 +73,20 @@ class TrainingSession:
                 )
             finally:
                 show(last=True)
+
+
+    def _prepare_to_judge(self) -> None:
+        """Import what judging needs while the first training runs: seconds that would otherwise come after it."""
+        if not self._preparing:
+            self._preparing = True
+            threading.Thread(target=import_judges, daemon=True).start()
+
+
+def import_judges() -> None:
+    """Import the checks and the report, and torch, with which optimizer states are read, where it is installed."""
+    for module in ("rlhf_assert.verdict", "rlhf_assert.report.summary", "torch"):
+        with contextlib.suppress(Exception):  # whoever needs it meets the error itself
+            importlib.import_module(module)
 
 
 def begin(config: pytest.Config, items: Iterable[pytest.Item]) -> None:

@@ -141,6 +141,7 @@ def _rows(check: Check, run: Run, again: str, width: int, ascii: bool) -> list[s
     evidence = check.evidence or tuple(f"{label(found.metric)} {found.summary}" for found in check.anomalies)
     trace = traceback_end(check, run)
     told = {line.rstrip() for line in str((run.error or {}).get("traceback") or "").splitlines()} if trace else set()
+    told.add(check.headline)
     ruled_out, reason_at = _ruled_out(check, room)
     remedy = check.remedy
     if len(remedy) > 1:

@@ -37,8 +37,8 @@ def test_failures_read_like_a_diagnosis(pytester: pytest.Pytester, users_file: P
             "E       KLAnomaly: kl runaway from step *limit 1.00",
             "E         cause * learning_rate = 1.0, *",
             "E         ruled out *",
-            "FAILED test_mine.py::test_constant*RewardUnreliable: reward is constant*",
-            "FAILED test_mine.py::test_too_fast*KLAnomaly: kl runaway from*",
+            "FAILED test_mine.py::test_constant*RewardUnreliable: reward is c*",
+            "FAILED test_mine.py::test_too_fast*KLAnomaly: kl run*",
         ]
     )
     too_wide = [line for line in printed.splitlines() if line.startswith("E       ") and len(line) > 8 + 92]
@@ -151,7 +151,7 @@ def test_nothing_judged_is_not_green(pytester: pytest.Pytester) -> None:
 def test_what_cannot_be_judged_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess(*PLAIN, "-rs", "--rlhf-scenario=trl-sft", "-k", "kl or completes")
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*kl*"])
+    result.stdout.fnmatch_lines(["SKIPPED*sft has no reference to diverge from"])
 
 
 def test_checks_are_on_disk_beside_the_run(pytester: pytest.Pytester) -> None:
