@@ -74,7 +74,6 @@ class TrainingSession:
             finally:
                 show(last=True)
 
-
     def _prepare_to_judge(self) -> None:
         """Import what judging needs while the first training runs: seconds that would otherwise come after it."""
         if not self._preparing:
