@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+import pytest
 
-settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("rlhf_scenario"):
+        return  # the packaged health tests run alone, also where hypothesis is not installed
+    from hypothesis import settings
+
+    settings.register_profile("default", deadline=None, max_examples=50)
+    settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "default")
