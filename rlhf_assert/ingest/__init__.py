@@ -30,7 +30,7 @@ def read_log(path: Path) -> list[Run]:
     Returns:
         One run, or one for each training phase that the log unmistakably has. `info` of a run that rlhf-assert did not
         record has `log` (the format), `algorithm` (judged by the keys), `step_key`, `words` (keys with text only),
-        `keys_left_out` and `phase`; it has no `config`, and its `path` is that of the log.
+        `keys_left_out`, `rows` (all that were read) and `phase`; it has no `config`, and its `path` is that of the log.
 
     Raises:
         UnreadableRun: it cannot be read; the message does not repeat the path.

@@ -60,6 +60,7 @@ def _run(
         "started": 0.0,
         "algorithm": algorithm_of(columns),
         "log": source.format,
+        "rows": len(steps),
         "step_key": log.step_key,
         "keys_left_out": log.keys_left_out,
         "words": list(log.words),
