@@ -44,8 +44,9 @@ class Column:
 
     def between(self, start: int, stop: int) -> Column:
         """Return the part of the rows `start` to `stop` (exclusive), counted from `start`."""
-        first, last = np.searchsorted(self.rows, (start, stop))
-        low, high = np.searchsorted(self.nulls, (start, stop))
+        edges = np.array((start, stop), dtype=np.int32)  # of the columns' type: another one would copy them
+        first, last = np.searchsorted(self.rows, edges)
+        low, high = np.searchsorted(self.nulls, edges)
         offset = np.int32(start)
         return Column(self.rows[first:last] - offset, self.values[first:last], self.nulls[low:high] - offset)
 
@@ -82,13 +83,17 @@ class ColumnRows(Sequence[Row]):
         return self._records(place, place + 1)[0]
 
     def _records(self, start: int, stop: int) -> list[Row]:
-        metrics: list[Metrics] = [{} for _ in range(stop - start)]
-        for name, column in self.columns.items():
-            part = column.between(start, stop)
-            for place, value in zip(part.rows.tolist(), part.values.tolist(), strict=True):
-                metrics[place][name] = value
-            for place in part.nulls.tolist():
-                metrics[place][name] = None
-        steps = self.steps[start:stop].tolist()
+        parts = {name: column.between(start, stop) for name, column in self.columns.items()}
+        metrics: list[Metrics]
+        if all(len(part) == stop - start and not len(part.nulls) for part in parts.values()):
+            values = zip(*(part.values.tolist() for part in parts.values()), strict=True)
+            metrics = [dict(zip(parts, row, strict=True)) for row in values]
+        else:
+            metrics = [{} for _ in range(stop - start)]
+            for name, part in parts.items():
+                for place, value in zip(part.rows.tolist(), part.values.tolist(), strict=True):
+                    metrics[place][name] = value
+                for place in part.nulls.tolist():
+                    metrics[place][name] = None
         epochs = [None if epoch != epoch else epoch for epoch in self.epochs[start:stop].tolist()]  # noqa: PLR0124
-        return [Row(*parts) for parts in zip(steps, epochs, metrics, strict=True)]
+        return list(map(Row, self.steps[start:stop].tolist(), epochs, metrics))

@@ -73,8 +73,7 @@ def _is_state(head: bytes) -> bool:
 
 def _gathered(path: Path, records: Records, name: str, reading: Reading | None = None) -> list[Run]:
     table = Table()
-    for record in records:
-        table.add(record)
+    table.extend(records)
     if not len(table):
         raise UnreadableRun("no rows")
     return runs_of(path, table.finish(), Source(name, reading.dropped if reading else 0))

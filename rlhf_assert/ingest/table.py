@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ EPOCH_KEYS = frozenset({"epoch", "train/epoch"})
 SUMMARY_KEYS = frozenset({"train_runtime", "train/train_runtime"})
 """A record with one of these sums up the whole training: it is no step."""
 
+BATCH = 4096
 _LARGEST_STEP = 2**53
 
 
@@ -54,6 +56,16 @@ class _Open:
 
     def __post_init__(self) -> None:
         self.add_row, self.add_value = self.rows.append, self.values.append
+
+    def extend_slowly(self, rows: Iterable[int], values: Iterable[Any]) -> None:
+        """Add values that are not all floats, whose rows are added already; what is no number counts as null."""
+        for row, value in zip(rows, values, strict=True):
+            number = number_of(value)
+            if isinstance(number, float):
+                self.add_value(number)
+            else:
+                self.nulls.append(row)
+                self.add_value(float("nan"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +102,7 @@ class Table:
         self._epochs = array("d")
         self._step_key = ""
         self._settled = False
+        self._epoch_keys: set[str] = set()
         self._row_keys: Collection[str] = ()
         self._left_out: set[int] = set()
         self._kept = 0
@@ -97,6 +110,16 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def extend(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take the records of a log; those that follow one another with the same keys go column by column."""
+        for keys, alike in groupby(records, key=tuple):
+            for first in islice(alike, 1):
+                self.add(first)
+            while batch := list(islice(alike, BATCH)):
+                if not self._add_alike(keys, batch):
+                    for record in batch:
+                        self.add(record)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take one record; nested ones are flattened with slashes."""
@@ -125,6 +148,35 @@ class Table:
                 column.nulls.append(row)
                 number = float("nan")
             column.add_value(number)
+
+    def _add_alike(self, keys: tuple[str, ...], batch: Sequence[Mapping[str, Any]]) -> bool:
+        """Take records that have the keys of the last one taken; return False if that takes a look at each."""
+        columns = dict(zip(keys, zip(*[record.values() for record in batch], strict=True), strict=True))
+        kinds = {key: set(map(type, column)) for key, column in columns.items()}
+        metrics = {key: self._columns.get(key) for key in keys if key != self._step_key and key not in self._epoch_keys}
+        if not self._settled or not metrics or None in metrics.values() or not SUMMARY_KEYS.isdisjoint(keys):
+            return False
+        if any(dict in kind or str in kind for kind in kinds.values()):
+            return False
+        steps: Iterable[int] = range(self._steps[-1] + 1, self._steps[-1] + 1 + len(batch))
+        if self._step_key:
+            if kinds.get(self._step_key) != {int} or not all(map(_is_step, columns[self._step_key])):
+                return False
+            steps = columns[self._step_key]
+        elif not _is_row(batch[0]):
+            return False
+        rows = array("i", range(len(self._steps), len(self._steps) + len(batch)))
+        self._steps.extend(array("q", steps))
+        self._epochs.extend(map(self._epoch_of, batch) if self._epoch_keys else repeat(float("nan"), len(batch)))
+        self._row_keys = keys
+        for key, column in metrics.items():
+            assert column is not None
+            column.rows.extend(rows)
+            if kinds[key] == {float}:
+                column.values.extend(array("d", columns[key]))
+            else:
+                column.extend_slowly(rows, columns[key])
+        return True
 
     def finish(self) -> Columns:
         """Return what was gathered."""
@@ -157,7 +209,7 @@ class Table:
             self._row_keys = {*self._row_keys, *record}
         else:
             self._steps.append(step)
-            self._epochs.append(_epoch_of(record))
+            self._epochs.append(self._epoch_of(record))
             self._row_keys = record.keys()
         return len(self._steps) - 1
 
@@ -172,10 +224,18 @@ class Table:
                     self._columns[key] = None
                     break
         value = record.get(self._step_key)
-        return value if type(value) is int and -_LARGEST_STEP < value < _LARGEST_STEP else _as_step(value)
+        return value if type(value) is int and _is_step(value) else _as_step(value)
+
+    def _epoch_of(self, record: Mapping[str, Any]) -> float:
+        for key in EPOCH_KEYS | self._epoch_keys:
+            if key in record:
+                number = number_of(record[key])
+                return number if isinstance(number, float) else float("nan")
+        return float("nan")
 
     def _admit(self, key: str) -> _Open | None:
         if normalised(key) in EPOCH_KEYS:
+            self._epoch_keys.add(key)
             self._columns[key] = None
             return None
         if self._kept >= MAX_KEYS and canonical_name(key) is None:
@@ -222,16 +282,12 @@ def _is_row(record: Mapping[str, Any]) -> bool:
     return any(canonical_name(key) for key in record)
 
 
+def _is_step(value: int) -> bool:
+    return -_LARGEST_STEP < value < _LARGEST_STEP
+
+
 def _as_step(value: Any) -> int | None:
     number = number_of(value)
     if not isinstance(number, float) or not abs(number) < _LARGEST_STEP:
         return None
     return int(number)
-
-
-def _epoch_of(record: Mapping[str, Any]) -> float:
-    for key in EPOCH_KEYS:
-        if key in record:
-            number = number_of(record[key])
-            return number if isinstance(number, float) else float("nan")
-    return float("nan")

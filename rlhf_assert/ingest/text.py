@@ -17,6 +17,7 @@ LARGEST_DOCUMENT = 512 * 2**20
 """Bytes of a JSON document that has to be read as a whole."""
 
 SAMPLE = 2**16
+BLOCK = 2**20
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -74,27 +75,23 @@ def require_text(head: bytes) -> None:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file as long as it was when it was opened: a log may grow while it is read.
+    """Yield the lines, without their ends, of a file as long as it was when it was opened: a log may grow while it is read.
 
     Raises:
         UnreadableRun: a line past `LONGEST_LINE`, which is not read to its end; or the disk fails.
     """
-    number = 0
+    number, rest = 0, b""
     try:
         with path.open("rb") as stream:
             left = os.fstat(stream.fileno()).st_size
-            if stream.read(3) == UTF8_BOM:
-                left -= 3
-            else:
-                stream.seek(0)
-            while left > 0:
-                line = stream.readline(min(left, LONGEST_LINE + 1))
-                if not line:
-                    return
-                number += 1
-                left -= len(line)
-                if len(line) > LONGEST_LINE:
-                    raise UnreadableRun(f"line {number} is longer than {LONGEST_LINE // 2**20} MiB: no log")
-                yield line
+            while left > 0 and (block := stream.read(min(left, BLOCK))):
+                left -= len(block)
+                *lines, rest = ((rest + block) if number or rest else block.removeprefix(UTF8_BOM)).split(b"\n")
+                yield from lines
+                number += len(lines)
+                if len(rest) > LONGEST_LINE:
+                    raise UnreadableRun(f"line {number + 1} is longer than {LONGEST_LINE // 2**20} MiB: no log")
     except OSError as error:
         raise UnreadableRun(f"cannot be read: {error.strerror or error}") from error
+    if rest:
+        yield rest
