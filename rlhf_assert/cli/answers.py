@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_assert.check import Check, Status
+from rlhf_assert.checks.outcome import MIN_ROWS
 from rlhf_assert.cli.check_text import Style, brief, full, header
 from rlhf_assert.cli.paths import PARTS, damaged, reason, require
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, suggest
@@ -88,7 +89,7 @@ def answer(path: str, style: Style | None, *, alone: bool) -> list[Answer]:
     """
     try:
         runs = _read(path)
-        return [_of_run(_named(path, run), run, style, alone=alone) for run in runs]
+        return [answer_run(_named(path, run), run, style, alone=alone) for run in runs]
     except RlhfAssertError as error:
         return [unreadable(path, reason(error, path))]
     except MemoryError:
@@ -110,12 +111,17 @@ def checks_of(run: Run) -> tuple[Check, ...]:
     checks = judge(run).checks
     if "log" not in run.info:
         return checks
-    return tuple(
-        Check(name=check.name, status=Status.SKIPPED, headline=NOT_IN_A_LOG[check.name])
-        if check.name in NOT_IN_A_LOG
-        else check
-        for check in checks
-    )
+    return tuple(_on_a_log(check, len(run.rows)) for check in checks)
+
+
+def _on_a_log(check: Check, rows: int) -> Check:
+    if check.name in NOT_IN_A_LOG:
+        return Check(name=check.name, status=Status.SKIPPED, headline=NOT_IN_A_LOG[check.name])
+    if check.status is Status.PASS and rows < MIN_ROWS:
+        return replace(
+            check, status=Status.INSUFFICIENT, headline=f"{count(rows, 'row')}, a judgement takes {MIN_ROWS}"
+        )
+    return check
 
 
 def _read(path: str) -> list[Run]:
@@ -138,7 +144,8 @@ def _named(path: str, run: Run) -> str:
     return path if not phase or phase[0] == 1 else f"{path}#{phase[0]}"
 
 
-def _of_run(source: str, run: Run, style: Style | None, *, alone: bool) -> Answer:
+def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> Answer:
+    """Judge one run that was read; see `answer`."""
     unknown = "" if run.series or "log" not in run.info else _no_metric(run)
     if unknown:
         entry = _entry(source, run, [], [{"check": "metrics", "reason": unknown}])

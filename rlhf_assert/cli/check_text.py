@@ -15,7 +15,7 @@ from rlhf_assert.numbers import count
 from rlhf_assert.report.diagnosis import diagnose
 from rlhf_assert.report.findings import findings, without_name
 from rlhf_assert.report.layout import clean, columns, hang, pad
-from rlhf_assert.report.outcome import Outcome, mark, warnings
+from rlhf_assert.report.outcome import Outcome, findings_of, mark
 from rlhf_assert.report.summary import facts
 from rlhf_assert.run import Run
 
@@ -113,12 +113,8 @@ def _typo(key: str, known: list[str]) -> str:
 
 
 def _last_good(outcome: Outcome) -> str:
-    onsets = [
-        found.onset
-        for check in outcome.checks
-        for found in warnings(check)
-        if found.severity >= Severity.critical and found.metric
-    ]
+    critical = [found for found in findings_of(outcome.checks) if found["severity"] == Severity.critical.name]
+    onsets = [int(found["onset"]) for found in critical if found["onset"] is not None]
     if not onsets or min(onsets) <= max(outcome.run.extent[0], 1):
         return ""
     last = min(onsets) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from rlhf_assert.ingest.text import LARGEST_DOCUMENT, LONGEST_LINE, UTF8_BOM, li
 LISTS = ("log_history", "history", "logs", "metrics", "rows", "data", "records")
 """Keys under which documents keep their rows, the Trainer's first."""
 
+_BEGINS = re.compile(rb"\s*(?:\{\s*\"|\[\s*[\[{])")
+
 
 def is_document(head: bytes) -> bool:
     """Return whether a file begins like JSON."""
-    return head.lstrip()[:1] in (b"{", b"[")
+    return _BEGINS.match(head) is not None
 
 
 def read_document(path: Path, reading: Reading) -> Iterator[Mapping[str, Any]]:

@@ -16,9 +16,16 @@ _SNIFFED_LINES = 20
 
 
 def is_jsonl(head: bytes) -> bool:
-    """Return whether one of the first whole lines is a JSON object, and not the beginning of a larger document."""
-    lines = [line.strip() for line in head.split(b"\n")[: _SNIFFED_LINES + 1]]
-    return any(line.startswith(b"{") and line.endswith(b"}") and _object(line) is not None for line in lines)
+    """Return whether at least half of the first lines are JSON objects; what else is there may be torn.
+
+    A single object that holds lists is a document.
+    """
+    whole, _, cut = head.rpartition(b"\n")
+    lines = [line for line in (whole or cut).split(b"\n", _SNIFFED_LINES)[:_SNIFFED_LINES] if line.strip()]
+    objects = [found for line in lines if line.lstrip().startswith(b"{") and (found := _object(line)) is not None]
+    if len(lines) == 1 and any(isinstance(value, list) for found in objects for value in found.values()):
+        return False
+    return 0 < len(lines) <= 2 * len(objects)
 
 
 def read_jsonl(path: Path, reading: Reading) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,7 @@ class Table:
         """Take one record; nested ones are flattened with slashes."""
         if dict in map(type, record.values()):
             record = flatten(record)
-        if not SUMMARY_KEYS.isdisjoint(record):
+        if not record or not SUMMARY_KEYS.isdisjoint(record):
             return
         row = self._row(record)
         columns = self._columns
