@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks.outcome import MIN_ROWS
+from rlhf_assert.check import Status
 from rlhf_assert.cli.check_text import Style, brief, full, header
+from rlhf_assert.cli.log_checks import checks_of
 from rlhf_assert.cli.paths import PARTS, damaged, reason, require
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, suggest
 from rlhf_assert.ingest import is_run_directory, logs_in, read_log
@@ -18,17 +18,8 @@ from rlhf_assert.numbers import count
 from rlhf_assert.report import github
 from rlhf_assert.report.outcome import Outcome, findings_of
 from rlhf_assert.run import Run
-from rlhf_assert.verdict import judge
 
 SHOWN_KEYS = 12
-NOT_IN_A_LOG = {
-    "completion": "a log does not tell how its training ended",
-    "completeness": "nobody promised what this log must hold",
-    "learning": "nobody promised what this training learns",
-    "checkpoints": "a log holds no weights: rlhf-assert checkpoint PATH",
-    "resources": "a log holds no samples of memory or processors",
-}
-"""Checks whose input only a run that rlhf-assert recorded can have, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +95,6 @@ def unreadable(path: str, why: str) -> Answer:
     entry = {"source": path, "steps": 0, "metrics": [], "unmapped": [], "findings": [], "skipped": [], "error": why}
     line = github.annotation("error", f"{path}: {why}", title="unreadable")
     return Answer(path, error=why, entry=entry, annotations=(line,))
-
-
-def checks_of(run: Run) -> tuple[Check, ...]:
-    """Return the checks of a run; on a log that others wrote, what no log can hold is not judged."""
-    checks = judge(run).checks
-    if "log" not in run.info:
-        return checks
-    return tuple(_on_a_log(check, len(run.rows)) for check in checks)
-
-
-def _on_a_log(check: Check, rows: int) -> Check:
-    if check.name in NOT_IN_A_LOG:
-        return Check(name=check.name, status=Status.SKIPPED, headline=NOT_IN_A_LOG[check.name])
-    if check.status is Status.PASS and rows < MIN_ROWS:
-        return replace(
-            check, status=Status.INSUFFICIENT, headline=f"{count(rows, 'row')}, a judgement takes {MIN_ROWS}"
-        )
-    return check
 
 
 def _read(path: str) -> list[Run]:

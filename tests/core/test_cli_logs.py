@@ -93,7 +93,7 @@ def test_bad_input_as_it_was_designed(tmp_path, sound, write, monkeypatch):
         "empty.jsonl unreadable no rows",
         "typo.jsonl not judged 2 rows, no metric known to rlhf-assert; keys: step, los (did you mean loss?)",
         "run.bin unreadable not text: byte 0x8a at offset 1",
-        "nofile.jsonl unreadable no such file or folder; near: good.jsonl, typo.jsonl",
+        "nofile.jsonl unreadable no such file or folder; near: typo.jsonl, good.jsonl",
         "good.jsonl PASS 80 rows, 5 checks passed, 6 not judged",
         "exit 2 (1 of 5 judged; --allow-unjudged to pass on what was judged)",
     ])  # fmt: skip
@@ -123,6 +123,19 @@ def test_json_is_the_contract(sick, write):
     assert "did you mean loss?" in runs[1]["skipped"][0]["reason"]
     assert runs[2]["error"] == "no such file or folder"
     assert result.stderr.startswith("exit 1")
+
+
+def test_what_the_detectors_find_is_told_with_its_onset(sick, write):
+    from rlhf_assert.detect import Severity, scan
+    from rlhf_assert.ingest import read_log
+
+    stuck = [{**row, "reward": 1.0, "reward_std": 0.0, "grad_norm": 0.0} for row in healthy()]
+    for path in (sick, write("stuck.jsonl", stuck)):
+        (run,) = read_log(path)
+        found = {(one.kind, one.metric, one.onset) for one in scan(run) if one.severity > Severity.info}
+        entry = json.loads(call("check", "--format=json", path).stdout)["runs"][0]
+        assert found
+        assert found <= {(one["kind"], one["metric"], one["onset"]) for one in entry["findings"]}
 
 
 def test_github_annotates_the_file(sick, tmp_path):
@@ -161,10 +174,10 @@ def test_processes_answer_as_one_process_does(write, sick, monkeypatch):
 
 
 def test_a_defect_of_ours_does_not_hide_the_other_logs(sound, sick, monkeypatch):
-    from rlhf_assert.cli import answers
+    from rlhf_assert.cli import log_checks
 
-    judge = answers.judge
-    monkeypatch.setattr(answers, "judge", lambda run: judge(run) if run.path == sound else 1 / 0)
+    judge = log_checks.judge
+    monkeypatch.setattr(log_checks, "judge", lambda run: judge(run) if run.path == sound else 1 / 0)
     result = call("check", sick, sound)
     assert "a defect of rlhf-assert, please report it: ZeroDivisionError" in " ".join(result.output.split())
     assert (result.exit_code, "1 of 2 judged" in result.output) == (2, True)
