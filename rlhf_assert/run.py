@@ -19,7 +19,7 @@ from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
 from rlhf_assert.record import FORMAT, decode_number
 from rlhf_assert.rows import ColumnRows
-from rlhf_assert.rows import Row as Row
+from rlhf_assert.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.run.Row` is its public place
 from rlhf_assert.series import FloatArray, IntArray, Series
 
 

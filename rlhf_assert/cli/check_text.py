@@ -38,7 +38,9 @@ def short_facts(outcome: Outcome, rows: int) -> str:
     """Return `80 rows, 6 checks passed, 2 not judged`."""
     marks = [mark(check) for check in outcome.checks]
     passed = marks.count("pass") + marks.count("warn")
-    return f"{count(rows, 'row')}, {count(passed, 'check')} passed, {marks.count('few') + marks.count('skip')} not judged"
+    return (
+        f"{count(rows, 'row')}, {count(passed, 'check')} passed, {marks.count('few') + marks.count('skip')} not judged"
+    )
 
 
 def header(run: Run) -> list[str]:

@@ -56,7 +56,14 @@ def nan_gradient(step: int, noise: random.Random) -> Row:
 def dead_reward(step: int, noise: random.Random) -> Row:
     """The reward function returns the same for every completion: there is nothing to learn from."""
     row = healthy(step, noise)
-    return row | {"reward": 1.0, "reward_std": 0.0, "frac_reward_zero_std": 1.0, "loss": 0.0, "grad_norm": 0.0, "kl": 0.0}
+    return row | {
+        "reward": 1.0,
+        "reward_std": 0.0,
+        "frac_reward_zero_std": 1.0,
+        "loss": 0.0,
+        "grad_norm": 0.0,
+        "kl": 0.0,
+    }
 
 
 DEMOS: Mapping[str, Callable[[int, random.Random], Row]] = {

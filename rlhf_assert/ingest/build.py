@@ -51,7 +51,12 @@ def runs_of(path: Path, columns: Columns, source: Source) -> list[Run]:
 
 
 def _run(
-    path: Path, log: Columns, columns: Mapping[str, Column], extent: slice, source: Source, phase: tuple[int, int] | None
+    path: Path,
+    log: Columns,
+    columns: Mapping[str, Column],
+    extent: slice,
+    source: Source,
+    phase: tuple[int, int] | None,
 ) -> Run:
     steps, epochs = log.steps[extent], log.epochs[extent]
     canonical = _canonical(columns, len(steps))
@@ -85,7 +90,9 @@ def _canonical(columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
         if (name := canonical_name(key)) is not None:
             by_name.setdefault(name, []).append(key)
     canonical = {
-        name: _merged([_upright(key, columns[key]) for key in by_name[name]], rows) for name in METRICS if name in by_name
+        name: _merged([_upright(key, columns[key]) for key in by_name[name]], rows)
+        for name in METRICS
+        if name in by_name
     }
     for name, (numerator, denominator) in DERIVED.items():
         below = canonical.get(denominator) or (canonical.get("loss") if denominator == "policy_loss" else None)

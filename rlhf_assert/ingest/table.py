@@ -205,7 +205,9 @@ class Table:
         if step is None:
             counts = last is None or (not self._step_key and _is_row(record))
             step = (last or 0) + 1 if counts or last is None else last
-        if step == last and not any(key in self._row_keys for key in record if self._columns.get(key, self) is not None):
+        if step == last and not any(
+            key in self._row_keys for key in record if self._columns.get(key, self) is not None
+        ):
             self._row_keys = {*self._row_keys, *record}
         else:
             self._steps.append(step)

@@ -34,12 +34,12 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         UnreadableRun: TensorBoard's reader refuses the file.
     """
     try:
-        from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
+        from tensorboard.backend.event_processing.event_accumulator import (
             SCALARS,
             TENSORS,
             EventAccumulator,
         )
-        from tensorboard.util.tensor_util import make_ndarray  # noqa: PLC0415
+        from tensorboard.util.tensor_util import make_ndarray
     except ImportError:
         raise MissingDependency("TensorBoard events: pip install 'rlhf-assert[report]' to read them") from None
     log = logging.getLogger("tensorboard")
@@ -58,7 +58,9 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         _put(rows, tag, [(event.step, event.value) for event in events.Scalars(tag)])
     for tag in tags[TENSORS]:
         found = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
-        _put(rows, tag, [(step, float(value)) for step, value in found if value.size == 1 and value.dtype.kind in "fiu"])
+        _put(
+            rows, tag, [(step, float(value)) for step, value in found if value.size == 1 and value.dtype.kind in "fiu"]
+        )
     for key in sorted(rows):
         yield {"step": key[0], **rows[key]}
 

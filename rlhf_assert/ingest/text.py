@@ -75,7 +75,7 @@ def require_text(head: bytes) -> None:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines, without their ends, of a file as long as it was when it was opened: a log may grow while it is read.
+    """Yield the lines, without their ends, of a file as long as it was when it was opened: a log may grow meanwhile.
 
     Raises:
         UnreadableRun: a line past `LONGEST_LINE`, which is not read to its end; or the disk fails.

@@ -15,7 +15,7 @@ _WRAPPED = re.compile(r"^(?:np|numpy|torch|tensor)[\w.]*\(\s*([^,()\s]+).*\)$")
 _NULLS = frozenset({"none", "null"})
 
 
-def number_of(value: Any) -> float | None | object:
+def number_of(value: Any) -> float | object | None:
     """Return a logged value as a float, None for null, or `NO_NUMBER`.
 
     Numbers come as numbers, as text (`"0"`, `"nan"`), as `np.float64(0.5)` or `tensor(0.5)` in console output, and as

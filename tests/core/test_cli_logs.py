@@ -89,14 +89,15 @@ def test_bad_input_as_it_was_designed(tmp_path, sound, write, monkeypatch):
     (tmp_path / "run.bin").write_bytes(b"x\x8a\x00")
     result = call("check", "empty.jsonl", "typo.jsonl", "run.bin", "nofile.jsonl", "good.jsonl")
     assert result.exit_code == 2
-    assert " ".join(result.output.split()) == " ".join([
-        "empty.jsonl unreadable no rows",
-        "typo.jsonl not judged 2 rows, no metric known to rlhf-assert; keys: step, los (did you mean loss?)",
-        "run.bin unreadable not text: byte 0x8a at offset 1",
-        "nofile.jsonl unreadable no such file or folder; near: typo.jsonl, good.jsonl",
-        "good.jsonl PASS 80 rows, 5 checks passed, 6 not judged",
-        "exit 2 (1 of 5 judged; --allow-unjudged to pass on what was judged)",
-    ])  # fmt: skip
+    expected = """
+        empty.jsonl unreadable no rows
+        typo.jsonl not judged 2 rows, no metric known to rlhf-assert; keys: step, los (did you mean loss?)
+        run.bin unreadable not text: byte 0x8a at offset 1
+        nofile.jsonl unreadable no such file or folder; near: typo.jsonl, good.jsonl
+        good.jsonl PASS 80 rows, 5 checks passed, 6 not judged
+        exit 2 (1 of 5 judged; --allow-unjudged to pass on what was judged)
+    """
+    assert result.output.split() == expected.split()
 
 
 def test_a_misspelt_key_beside_others_is_told(write):
@@ -155,7 +156,9 @@ def test_a_folder_stands_for_its_logs(sound, sick, write):
 
 
 def test_two_phases_have_an_entry_each(write):
-    sft = [{"step": s, "loss": 1.0 / s, "mean_token_accuracy": 0.5, "grad_norm": 1.0 + 0.1 * (s % 3)} for s in range(1, 41)]
+    sft = [
+        {"step": s, "loss": 1.0 / s, "mean_token_accuracy": 0.5, "grad_norm": 1.0 + 0.1 * (s % 3)} for s in range(1, 41)
+    ]
     path = write("both.jsonl", [*sft, *healthy()])
     runs = json.loads(call("check", "--format=json", path).stdout)["runs"]
     assert [run["source"] for run in runs] == [str(path), f"{path}#2"]

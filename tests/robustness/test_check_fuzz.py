@@ -18,11 +18,22 @@ from rlhf_assert.cli.check_text import Style
 from rlhf_assert.metrics import ALIASES
 
 KEYS = st.sampled_from(
-    [*{key for table in ALIASES.values() for key in table}, "step", "global_step", "epoch", "train_runtime", "eval_loss"]
+    [
+        *{key for table in ALIASES.values() for key in table},
+        "step",
+        "global_step",
+        "epoch",
+        "train_runtime",
+        "eval_loss",
+    ]
 ) | st.text(max_size=12)
 NUMBERS = st.floats() | st.integers(-(10**30), 10**30) | st.sampled_from([0, 1, -1, 2**63, 10**400, 5e-324, 1.7e308])
 VALUES = st.recursive(
-    NUMBERS | st.none() | st.booleans() | st.text(max_size=8) | st.sampled_from(["nan", "1e-3", "<absent>", "1_0", "inf"]),
+    NUMBERS
+    | st.none()
+    | st.booleans()
+    | st.text(max_size=8)
+    | st.sampled_from(["nan", "1e-3", "<absent>", "1_0", "inf"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=4,
 )
@@ -65,9 +76,7 @@ def damaged(draw, contents):
     return draw(st.sampled_from([bytes(content), bytes(content[start:stop]), bytes(content[start:]) + bytes(content)]))
 
 
-LOGS = st.one_of(
-    [st.builds(form, RECORDS | SERIES) for form in (as_jsonl, as_console, as_openrlhf, as_state, as_csv)]
-)
+LOGS = st.one_of([st.builds(form, RECORDS | SERIES) for form in (as_jsonl, as_console, as_openrlhf, as_state, as_csv)])
 FILES = st.binary(max_size=300) | LOGS | damaged(LOGS)
 
 

@@ -6,7 +6,13 @@ from rlhf_assert.ingest.algorithm import algorithm_of
 from rlhf_assert.metrics import ALIASES, canonical_name
 
 TRUNCATION = ["completions/clipped_ratio", "response_length/clip_ratio", "response_clip_ratio", "truncated"]
-CLIPPING = ["clip_ratio/region_mean", "actor/pg_clipfrac", "policy/clipfrac_avg", "ppo_clip_ratio", "train/clip_fraction"]
+CLIPPING = [
+    "clip_ratio/region_mean",
+    "actor/pg_clipfrac",
+    "policy/clipfrac_avg",
+    "ppo_clip_ratio",
+    "train/clip_fraction",
+]
 REFERENCE = ["kl", "objective/kl", "actor/kl_loss", "critic/kl", "kl_mean", "avg_exact_kl"]
 OLD_POLICY = ["actor/ppo_kl", "policy/approxkl_avg", "ppo_kl", "train/approx_kl", "ppo/policy/approxkl"]
 NO_METRIC = ["actor/kl_coef", "critic/kl_coeff", "critic/vf_clipfrac", "val/clipfrac_avg", "eval_loss", "eval/reward"]
@@ -39,7 +45,9 @@ def test_the_entropy_loss_of_stable_baselines3_is_turned_back(read):
 
 
 def test_of_several_keys_the_first_of_the_table_wins_in_a_row(read):
-    run = read([{"step": 1, "objective/rlhf_reward": 1.0, "objective/scores": 2.0}, {"step": 2, "objective/rlhf_reward": 3.0}])
+    run = read(
+        [{"step": 1, "objective/rlhf_reward": 1.0, "objective/scores": 2.0}, {"step": 2, "objective/rlhf_reward": 3.0}]
+    )
     assert run.series["reward"].values.tolist() == [2.0, 3.0]
 
 

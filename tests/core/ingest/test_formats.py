@@ -37,7 +37,9 @@ CONTENTS = {
         f"(pid=3) Global step {row['step']}: { {k: v for k, v in row.items() if k != 'step'} }\n" for row in ROWS
     ),
     "console of verl": "".join(
-        "(main pid=1) step:{step} - actor/kl_loss:{kl} - critic/score/mean:{reward} - actor/pg_loss:{loss}\n".format(**row)
+        "(main pid=1) step:{step} - actor/kl_loss:{kl} - critic/score/mean:{reward} - actor/pg_loss:{loss}\n".format(
+            **row
+        )
         for row in ROWS
     ),
 }
@@ -114,7 +116,7 @@ def test_tensorboard_files_and_folders(tmp_path):
 def test_without_tensorboard_the_error_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboard.backend.event_processing.event_accumulator", None)
     file = tmp_path / "events.out.tfevents.1"
-    file.write_bytes(b"\x18\0\0\0\0\0\0\0\xa3\x7fK\"\t\0\0\0\0\0\0\0\0\x1a\rbrain.Event:2")
+    file.write_bytes(b'\x18\0\0\0\0\0\0\0\xa3\x7fK"\t\0\0\0\0\0\0\0\0\x1a\rbrain.Event:2')
     with pytest.raises(Exception, match=r"pip install 'rlhf-assert\[report\]'") as error:
         read_log(file)
     assert len(str(error.value).splitlines()) == 1

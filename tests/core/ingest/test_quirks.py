@@ -16,7 +16,9 @@ def values(run, name):
 
 
 def test_numbers_written_as_strings_are_numbers(read):
-    run = read("{'loss': '0', 'grad_norm': '0.5', 'epoch': '0.1'}\n{'loss': '1e-3', 'grad_norm': '2', 'epoch': '0.2'}\n")
+    run = read(
+        "{'loss': '0', 'grad_norm': '0.5', 'epoch': '0.1'}\n{'loss': '1e-3', 'grad_norm': '2', 'epoch': '0.2'}\n"
+    )
     assert (values(run, "loss"), values(run, "grad_norm")) == ([0.0, 0.001], [0.5, 2.0])
 
 
@@ -102,7 +104,9 @@ def test_a_step_in_several_pieces_is_one_row_and_micro_batches_are_several(read)
 
 
 def test_the_final_summary_is_no_step(read):
-    run = read([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}, {"step": 2, "train_runtime": 9.0, "train_loss": 0.25}])
+    run = read(
+        [{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}, {"step": 2, "train_runtime": 9.0, "train_loss": 0.25}]
+    )
     assert values(run, "loss") == [0.3, 0.2]
     assert "train_loss" not in run.original
 
@@ -146,5 +150,7 @@ def test_numbers_that_console_output_wraps(read):
 
 
 def test_a_progress_bar_in_front_of_the_metrics(read):
-    run = read(" 10%|#   | 1/10 [00:01<00:09]\r{'loss': 0.5, 'epoch': 0.1}\n 20%|##  | 2/10 {'loss': 0.4, 'epoch': 0.2}\n")
+    run = read(
+        " 10%|#   | 1/10 [00:01<00:09]\r{'loss': 0.5, 'epoch': 0.1}\n 20%|##  | 2/10 {'loss': 0.4, 'epoch': 0.2}\n"
+    )
     assert values(run, "loss") == [0.5, 0.4]
