@@ -276,6 +276,11 @@ def canonical_name(key: str) -> str | None:
     return found[0] if found else None
 
 
+def is_known(key: str) -> bool:
+    """Return whether a key stands in the tables just as it is spelt; much faster than `canonical_name`."""
+    return key in _PRIORITY or key in METRICS
+
+
 def key_priority(key: str) -> int:
     """Return which of several keys with one canonical name wins in a row: the lowest."""
     found = _find(key)

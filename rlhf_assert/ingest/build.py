@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def runs_of(path: Path, columns: Columns, source: Source) -> list[Run]:
     """
     edges = [0, *_phase_starts(columns), len(columns.steps)]
     runs = []
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False), start=1):
+    for number, (start, stop) in enumerate(pairwise(edges), start=1):
         part = {key: column.between(start, stop) for key, column in columns.columns.items()}
         part = {key: column for key, column in part.items() if len(column)}
         phase = (number, len(edges) - 1) if len(edges) > 2 else None

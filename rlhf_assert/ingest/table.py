@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from rlhf_assert.ingest.values import NO_NUMBER, number_of
-from rlhf_assert.metrics import canonical_name, normalised
+from rlhf_assert.metrics import canonical_name, is_known, normalised
 from rlhf_assert.rows import Column
 from rlhf_assert.series import FloatArray, IntArray
 
 MAX_KEYS = 10_000
 """Distinct keys that are kept; of those beyond, only the ones that an alias table knows."""
+
+MOST_COUNTED = 100 * MAX_KEYS
 
 STEP_KEYS = (
     "step",
@@ -125,6 +127,8 @@ class Table:
         """Take one record; nested ones are flattened with slashes."""
         if dict in map(type, record.values()):
             record = flatten(record)
+        if len(record) > 2 * MAX_KEYS:
+            record = self._shortened(record)
         if not record or not SUMMARY_KEYS.isdisjoint(record):
             return
         row = self._row(record)
@@ -235,13 +239,19 @@ class Table:
                 return number if isinstance(number, float) else float("nan")
         return float("nan")
 
+    def _shortened(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the first `MAX_KEYS` entries of a record that has far more, and those that name a known metric."""
+        kept = {key: value for index, (key, value) in enumerate(record.items()) if index < MAX_KEYS or is_known(key)}
+        self._left_out.update(hash(key) for key in islice(record.keys() - kept.keys(), MOST_COUNTED))
+        return kept
+
     def _admit(self, key: str) -> _Open | None:
         if normalised(key) in EPOCH_KEYS:
             self._epoch_keys.add(key)
             self._columns[key] = None
             return None
         if self._kept >= MAX_KEYS and canonical_name(key) is None:
-            if len(self._left_out) < 100 * MAX_KEYS:
+            if len(self._left_out) < MOST_COUNTED:
                 self._left_out.add(hash(key))
             return None
         self._kept += 1

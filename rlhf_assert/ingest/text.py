@@ -13,7 +13,7 @@ from rlhf_assert.errors import UnreadableRun
 LONGEST_LINE = 64 * 2**20
 """Bytes of a line, or of a whole JSON document's line, that are read at most."""
 
-LARGEST_DOCUMENT = 512 * 2**20
+LARGEST_DOCUMENT = 256 * 2**20
 """Bytes of a JSON document that has to be read as a whole."""
 
 SAMPLE = 2**16

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def judged():
-    index = list(csv.DictReader((CORPUS / "INDEX.csv").open(encoding="utf-8")))
+    index = list(csv.DictReader((CORPUS / "INDEX.csv").read_text(encoding="utf-8").splitlines()))
     paths = [str(CORPUS / row["family"] / f"{row['id']}.jsonl") for row in index]
     return list(zip(index, judge_all(paths, None, alone=False), strict=True))
 

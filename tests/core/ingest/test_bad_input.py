@@ -65,6 +65,12 @@ def test_keys_beyond_the_limit_are_counted_and_known_metrics_kept(read):
     assert run.series["loss"].values.tolist() == [0.5]
 
 
+def test_one_record_with_far_too_many_keys_is_cut_to_the_known_ones(read):
+    run = read([{"step": 1, **{f"key{index}": 1.0 for index in range(50_000)}, "loss": 0.5}])
+    assert run.series["loss"].values.tolist() == [0.5]
+    assert run.info["keys_left_out"] == 50_002 - MAX_KEYS - 1
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 def test_a_pipe_and_a_device_are_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
