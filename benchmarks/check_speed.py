@@ -42,12 +42,12 @@ def write_log(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def measure(paths: list[Path]) -> tuple[float, float]:
-    """Return the seconds of one call and the peak resident memory of its largest process, in GB."""
+def measure(paths: list[Path]) -> tuple[float, float, float]:
+    """Return the seconds of one call, those of processors, and the peak memory of its largest process in GB."""
     code = (
         "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
         "stderr=subprocess.DEVNULL).returncode; "
-        "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(code, used.ru_maxrss, used.ru_utime + used.ru_stime)"
     )
     begun = time.perf_counter()
     called = [sys.executable, "-c", code, *COMMAND, *map(str, paths)]
@@ -55,7 +55,7 @@ def measure(paths: list[Path]) -> tuple[float, float]:
     if told[0] != "0":
         raise SystemExit(f"check ended with exit code {told[0]}")
     scale = 1.0 if sys.platform == "darwin" else 1024.0
-    return time.perf_counter() - begun, float(told[1]) * scale / 1e9
+    return time.perf_counter() - begun, float(told[2]), float(told[1]) * scale / 1e9
 
 
 def main() -> None:
@@ -63,18 +63,21 @@ def main() -> None:
         long = write_log(Path(folder) / "long.jsonl", LONG)
         tenth = write_log(Path(folder) / "tenth.jsonl", LONG // 10)
         small = [write_log(Path(folder) / f"small{index}.jsonl", 200, index) for index in range(SMALL)]
-        seconds, memory = measure([long])
-        tenth_seconds, _ = measure([tenth])
-        small_seconds, _ = measure(small)
+        seconds, busy, memory = measure([long])
+        tenth_seconds, tenth_busy, _ = measure([tenth])
+        small_seconds, small_busy, _ = measure(small)
     answer = {
         "benchmark": "check_speed",
         "rows": LONG,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(busy, 2),
         "peak_gb": round(memory, 2),
         "tenth_seconds": round(tenth_seconds, 2),
-        "ratio": round(seconds / tenth_seconds, 1),
+        "tenth_cpu_seconds": round(tenth_busy, 2),
+        "ratio": round(busy / tenth_busy, 1),
         "small_logs": SMALL,
         "small_seconds": round(small_seconds, 2),
+        "small_cpu_seconds": round(small_busy, 2),
         "cores": os.cpu_count(),
     }
     print(json.dumps(answer))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlhf_assert.check import Status
 from rlhf_assert.cli.check_text import Style, brief, full, header
 from rlhf_assert.cli.log_checks import checks_of
@@ -79,8 +81,8 @@ def answer(path: str, style: Style | None, *, alone: bool) -> list[Answer]:
         alone: print it at length.
     """
     try:
-        runs = _read(path)
-        return [answer_run(_named(path, run), run, style, alone=alone) for run in runs]
+        with np.errstate(all="ignore"):  # a log may hold any float; what overflows is judged as infinite
+            return [answer_run(_named(path, run), run, style, alone=alone) for run in _read(path)]
     except RlhfAssertError as error:
         return [unreadable(path, reason(error, path))]
     except MemoryError:

@@ -125,10 +125,7 @@ class Table:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take one record; nested ones are flattened with slashes."""
-        if dict in map(type, record.values()):
-            record = flatten(record)
-        if len(record) > 2 * MAX_KEYS:
-            record = self._shortened(record)
+        record = self._prepared(record)
         if not record or not SUMMARY_KEYS.isdisjoint(record):
             return
         row = self._row(record)
@@ -164,9 +161,9 @@ class Table:
             return False
         steps: Iterable[int] = range(self._steps[-1] + 1, self._steps[-1] + 1 + len(batch))
         if self._step_key:
-            if kinds.get(self._step_key) != {int} or not all(map(_is_step, columns[self._step_key])):
+            steps = columns.get(self._step_key, ())
+            if kinds.get(self._step_key) != {int} or not (_is_step(min(steps)) and _is_step(max(steps))):
                 return False
-            steps = columns[self._step_key]
         elif not _is_row(batch[0]):
             return False
         rows = array("i", range(len(self._steps), len(self._steps) + len(batch)))
@@ -238,6 +235,12 @@ class Table:
                 number = number_of(record[key])
                 return number if isinstance(number, float) else float("nan")
         return float("nan")
+
+    def _prepared(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a record without nesting and of bounded length."""
+        if dict in map(type, record.values()):
+            record = flatten(record)
+        return self._shortened(record) if len(record) > 2 * MAX_KEYS else record
 
     def _shortened(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first `MAX_KEYS` entries of a record that has far more, and those that name a known metric."""
