@@ -47,7 +47,8 @@ def measure(paths: list[Path]) -> tuple[float, float, float]:
     code = (
         "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
         "stderr=subprocess.DEVNULL).returncode; "
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(code, used.ru_maxrss, used.ru_utime + used.ru_stime)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(code, used.ru_maxrss, used.ru_utime + used.ru_stime)"
     )
     begun = time.perf_counter()
     called = [sys.executable, "-c", code, *COMMAND, *map(str, paths)]

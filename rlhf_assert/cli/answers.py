@@ -18,10 +18,12 @@ from rlhf_assert.ingest import is_run_directory, logs_in, read_log
 from rlhf_assert.metrics import ALIASES
 from rlhf_assert.numbers import count
 from rlhf_assert.report import github
+from rlhf_assert.report.layout import clean, cut
 from rlhf_assert.report.outcome import Outcome, findings_of
 from rlhf_assert.run import Run
 
 SHOWN_KEYS = 12
+LONGEST_KEY = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def answer(path: str, style: Style | None, *, alone: bool) -> list[Answer]:
 
 def unreadable(path: str, why: str) -> Answer:
     """Return the answer for a path that cannot be read."""
+    why = clean(why)
     entry = {"source": path, "steps": 0, "metrics": [], "unmapped": [], "findings": [], "skipped": [], "error": why}
     line = github.annotation("error", f"{path}: {why}", title="unreadable")
     return Answer(path, error=why, entry=entry, annotations=(line,))
@@ -162,9 +165,9 @@ def _entry(source: str, run: Run, findings: list[dict[str, Any]], skipped: list[
 def _no_metric(run: Run) -> str:
     known = {key for table in ALIASES.values() for key in table}
     keys = [*run.original, *(run.info.get("words") or ())]
-    listed = [f"{key}{suggest(key, known)}" for key in keys[:SHOWN_KEYS]]
+    listed = [cut(clean(key), LONGEST_KEY) + suggest(key[:LONGEST_KEY], known) for key in keys[:SHOWN_KEYS]]
     if run.info.get("step_key"):
-        listed.insert(0, str(run.info["step_key"]))
+        listed.insert(0, cut(clean(str(run.info["step_key"])), LONGEST_KEY))
     more = len(keys) - SHOWN_KEYS + int(run.info.get("keys_left_out") or 0)
     told = ", ".join(listed) + (f" and {more:,} more" if more > 0 else "")
     return f"{count(int(run.info['rows']), 'row')}, no metric known to rlhf-assert; keys: {told}"

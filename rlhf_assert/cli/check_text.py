@@ -14,12 +14,13 @@ from rlhf_assert.metrics import ALIASES, canonical_name
 from rlhf_assert.numbers import count
 from rlhf_assert.report.diagnosis import diagnose
 from rlhf_assert.report.findings import findings, without_name
-from rlhf_assert.report.layout import clean, columns, hang, pad
+from rlhf_assert.report.layout import clean, columns, cut, hang, pad
 from rlhf_assert.report.outcome import Outcome, findings_of, mark
 from rlhf_assert.report.summary import facts
 from rlhf_assert.run import Run
 
 SHOWN_KEYS = 8
+LONGEST_KEY = 60
 SUGGESTED_FROM = 200
 """Unknown keys that are compared with the known ones for a typing error, at most."""
 
@@ -101,7 +102,7 @@ def _not_judged(outcome: Outcome) -> list[str]:
 def _unknown(run: Run) -> str:
     present = {canonical_name(key) for key in run.original}
     missing = [key for table in ALIASES.values() for key, name in table.items() if name not in present]
-    told = [f"{key}{_typo(key, missing)}" for key in run.unmapped[:SUGGESTED_FROM]]
+    told = [cut(clean(key), LONGEST_KEY) + _typo(key, missing) for key in run.unmapped[:SUGGESTED_FROM]]
     told.sort(key=lambda text: not text.endswith("?)"))  # what may be a typing error must not be cut off
     more = len(run.unmapped) - SHOWN_KEYS
     listed = ", ".join(told[:SHOWN_KEYS]) + (f" and {more:,} more" if more > 0 else "")

@@ -105,6 +105,12 @@ def test_a_misspelt_key_beside_others_is_told(write):
     assert "entrpy (did you mean entropy?)" in call("check", write("typo.jsonl", rows)).output
 
 
+def test_keys_with_line_breaks_or_without_end_stay_on_one_line(write):
+    result = call("check", write("odd.jsonl", [{"\n\x1b[2J": 1.0, "k" * 5000: 2.0}]))
+    assert len(result.output.splitlines()) == 2
+    assert len(result.output) < 500
+
+
 def test_one_row_is_too_little_to_judge(write):
     result = call("check", write("one.jsonl", [{"step": 1, "loss": 0.5, "kl": 0.0}]))
     assert result.exit_code == 2
