@@ -13,6 +13,7 @@ from rlhf_assert.ingest.table import MAX_KEYS
 from rlhf_assert.ingest.text import LONGEST_LINE, lines_of
 from rlhf_assert.ingest.values import NO_NUMBER, number_of
 
+_UNWANTED = {0: None, ord("\r"): None}  # the csv module refuses both outside of quotes
 DELIMITERS = (",", "\t", ";")
 
 
@@ -22,7 +23,7 @@ def delimiter_of(head: bytes) -> str | None:
     A table's header and its first row have equally many cells, and its first row holds a number.
     """
     whole = head.split(b"\n")
-    lines = [line.decode("utf-8", errors="replace").strip("\r") for line in whole if line.strip()][:2]
+    lines = [line.decode("utf-8", errors="replace").replace("\r", "") for line in whole if line.strip()][:2]
     if not lines or any("{" in line for line in lines):
         return None
     for delimiter in DELIMITERS:
@@ -43,7 +44,7 @@ def read_delimited(path: Path, reading: Reading, delimiter: str) -> Iterator[dic
     Raises:
         UnreadableRun: a header without names, or what no table can hold.
     """
-    text = (line.decode("utf-8", errors="replace").replace("\0", "") for line in lines_of(path))
+    text = (line.decode("utf-8", errors="replace").translate(_UNWANTED) for line in lines_of(path))
     csv.field_size_limit(LONGEST_LINE)
     reader = csv.reader(text, delimiter=delimiter)
     try:

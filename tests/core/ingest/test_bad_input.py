@@ -23,6 +23,7 @@ from rlhf_assert.ingest.table import MAX_KEYS
         (b"loss,step\n\xe9,1\n", "not text: byte 0xe9 at offset 10"),
         ("{'loss': 1}\n".encode("utf-16"), "UTF-16 text: convert it first"),
         (b"hello\nworld\n", "no rows"),
+        (b"\t\r!", "no rows"),
         (b"[]", "no rows"),
         (b"{}", "no rows"),
         (b'{"log_history": []}', "no rows"),
