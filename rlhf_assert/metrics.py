@@ -7,6 +7,7 @@ and listed as unmapped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Direction = Literal["up", "down", "steady", "any"]
@@ -112,31 +113,178 @@ ALIASES: dict[str, dict[str, str]] = {
         "margin": "reward_margin",
         "accuracy": "reward_accuracy",
         "step_time": "step_time",
+        "objective/rlhf_reward": "reward",
+        "ppo/mean_scores": "reward",
+        "env/reward_mean": "reward",
+        "ppo/std_scores": "reward_std",
+        "env/reward_std": "reward_std",
+        "ppo/loss/policy": "policy_loss",
+        "ppo/loss/value": "value_loss",
+        "ppo/loss/total": "loss",
+        "ppo/policy/approxkl": "approx_kl",
+        "ppo/policy/clipfrac": "clip_ratio",
+        "ppo/policy/entropy": "entropy",
+        "ppo/policy/advantages_mean": "advantage",
+        "ppo/val/var_explained": "explained_variance",
+        "ppo/learning_rate": "learning_rate",
+        "tokens/responses_len_mean": "response_length",
+    },
+    "openrlhf": {
+        "kl": "kl_div",
+        "ppo_kl": "approx_kl",
+        "vllm_kl": "rollout_kl",
+        "policy_loss": "policy_loss",
+        "critic_loss": "value_loss",
+        "loss": "loss",
+        "reward": "reward",
+        "rollout/reward_mean": "reward",
+        "score": "reward",
+        "group_reward_std": "reward_std",
+        "rollout/reward_std": "reward_std",
+        "ppo_clip_ratio": "clip_ratio",
+        "entropy_loss": "entropy",
+        "actor_grad_norm": "grad_norm",
+        "grad_norm": "grad_norm",
+        "actor_lr": "learning_rate",
+        "lr": "learning_rate",
+        "response_length": "response_length",
+        "rollout/response_length_mean": "response_length",
+        "response_clip_ratio": "truncated_fraction",
+        "truncated": "truncated_fraction",
+        "rollout/truncated_rate": "truncated_fraction",
+        "chosen_reward": "chosen_reward",
+        "reject_reward": "rejected_reward",
+        "acc": "reward_accuracy",
+        "timing/step_total": "step_time",
+    },
+    "verl": {
+        "actor/kl_loss": "kl_div",
+        "critic/kl": "kl_div",
+        "actor/reward_kl_penalty": "kl_div",
+        "actor/ppo_kl": "approx_kl",
+        "rollout_corr/kl": "rollout_kl",
+        "actor/pg_loss": "policy_loss",
+        "critic/vf_loss": "value_loss",
+        "critic/vf_explained_var": "explained_variance",
+        "critic/score/mean": "reward",
+        "critic/rewards/mean": "reward",
+        "critic/advantages/mean": "advantage",
+        "actor/pg_clipfrac": "clip_ratio",
+        "actor/entropy": "entropy",
+        "actor/entropy_loss": "entropy",
+        "actor/grad_norm": "grad_norm",
+        "actor/lr": "learning_rate",
+        "response_length/mean": "response_length",
+        "response_length/clip_ratio": "truncated_fraction",
+        "timing_s/step": "step_time",
+        "perf/time_per_step": "step_time",
+        "perf/throughput": "tokens_per_second",
+    },
+    "stable-baselines3": {
+        "rollout/ep_rew_mean": "reward",
+        "train/approx_kl": "approx_kl",
+        "train/clip_fraction": "clip_ratio",
+        "train/entropy_loss": "entropy",
+        "train/explained_variance": "explained_variance",
+        "train/policy_gradient_loss": "policy_loss",
+        "train/value_loss": "value_loss",
+        "train/loss": "loss",
+        "train/learning_rate": "learning_rate",
+    },
+    "other": {
+        "kl_mean": "kl_div",
+        "avg_exact_kl": "kl_div",
+        "kl_divergence": "kl_div",
+        "approxkl": "approx_kl",
+        "pg_loss": "policy_loss",
+        "actor_loss": "policy_loss",
+        "vf_loss": "value_loss",
+        "train_loss": "loss",
+        "training_loss": "loss",
+        "total_loss": "loss",
+        "reward_mean": "reward",
+        "avg_reward": "reward",
+        "clipfrac": "clip_ratio",
+        "clip_fraction": "clip_ratio",
+        "clip_ratio": "clip_ratio",
+        "gradient_norm": "grad_norm",
+        "sequence_length_mean": "response_length",
+        "mean_response_length": "response_length",
+        "explained_var": "explained_variance",
+        "reward_margins": "reward_margin",
     },
 }
 """Framework -> original key -> canonical name. Where several keys of one row map to one name, the earliest here wins.
 
-TRL: trl/trainer/*_trainer.py and trl/experimental/ppo/ppo_trainer.py of 1.12.0. `completions/clipped_ratio` is
-truncation, never clipping; `policy/approxkl_avg` is the KL to the old policy, never the one to the reference.
+TRL: trl/trainer/*_trainer.py and trl/experimental/ppo/ppo_trainer.py of 1.12.0, and the `ppo/` and `env/` keys of the
+PPOTrainer before 0.12. OpenRLHF: openrlhf/trainer of 0.11.2. verl: verl/trainer/ppo/metric_utils.py and core_algos.py.
+stable-baselines3: common/on_policy_algorithm.py and ppo/ppo.py; its `train/entropy_loss` is the entropy with the sign
+turned, which ingestion turns back. `other`: names in hand-made logs.
+
+Traps: `completions/clipped_ratio`, `response_clip_ratio` and `response_length/clip_ratio` are truncation, never
+clipping; `critic/vf_clipfrac` and `val/clipfrac_avg` are the clipping of the value, which has no canonical name;
+`policy/approxkl_avg`, `ppo_kl` and `actor/ppo_kl` are the KL to the old policy, never the one to the reference;
+`actor/kl_coef` and `critic/kl_coeff` are coefficients, no KL.
 """
 
-_PRIORITY = {
-    key: (canonical, rank) for table in ALIASES.values() for rank, (key, canonical) in enumerate(table.items())
-}
+PREFIXES = ("train/", "training/")
+"""What loggers put before a trainer's key; `eval/`, `val/` and `test/` are other metrics, and stay unmapped."""
+
+
+def _ranked() -> dict[str, tuple[str, int]]:
+    """Return key -> (canonical name, rank); a key in several tables has the rank of the first."""
+    ranked: dict[str, tuple[str, int]] = {}
+    for table in ALIASES.values():
+        for key, canonical in table.items():
+            ranked.setdefault(key, (canonical, len(ranked)))
+    return ranked
+
+
+_PRIORITY = _ranked()
+
+
+def normalised(key: str) -> str:
+    """Return a key as the tables spell it: lower case, no spaces around slashes, other spaces as underscores.
+
+    >>> normalised("Training Loss"), normalised("rewards / chosen")
+    ('training_loss', 'rewards/chosen')
+    """
+    return "/".join("_".join(part.split()) for part in key.lower().split("/"))
+
+
+@lru_cache(maxsize=4096)
+def _find(key: str) -> tuple[str, int] | None:
+    if key in METRICS:
+        return key, -1
+    if key in _PRIORITY:
+        return _PRIORITY[key]
+    plain = normalised(key)
+    for candidate in (plain, *(plain.removeprefix(prefix) for prefix in PREFIXES if plain.startswith(prefix))):
+        if candidate in _PRIORITY:
+            return _PRIORITY[candidate]
+        if candidate in METRICS:
+            return candidate, len(_PRIORITY)
+    return None
 
 
 def canonical_name(key: str) -> str | None:
-    """Return the canonical name of a framework's own key, or None if no table knows it."""
-    if key in METRICS:
-        return key
-    found = _PRIORITY.get(key)
+    """Return the canonical name of a framework's own key, or None if no table knows it.
+
+    Case and spaces do not matter, nor does a `train/` before the key.
+    """
+    found = _find(key)
     return found[0] if found else None
+
+
+def is_known(key: str) -> bool:
+    """Return whether a key stands in the tables just as it is spelt; much faster than `canonical_name`."""
+    return key in _PRIORITY or key in METRICS
 
 
 def key_priority(key: str) -> int:
     """Return which of several keys with one canonical name wins in a row: the lowest."""
-    found = _PRIORITY.get(key)
-    return found[1] if found and key not in METRICS else -1
+    found = _find(key)
+    return found[1] if found else -1
 
 
 def label(name: str) -> str:

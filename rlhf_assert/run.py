@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +17,10 @@ from numpy.typing import NDArray
 
 from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
-from rlhf_assert.record import FORMAT, Metrics, decode_number
+from rlhf_assert.record import FORMAT, decode_number
+from rlhf_assert.rows import ColumnRows
+from rlhf_assert.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.run.Row` is its public place
 from rlhf_assert.series import FloatArray, IntArray, Series
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One logged row: its step, its epoch (None where unknown) and its metrics by canonical name."""
-
-    step: int
-    epoch: float | None
-    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +72,7 @@ class Run:
 
     path: Path
     info: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     series: Mapping[str, Series]
     original: Mapping[str, Series]
     unmapped: tuple[str, ...]
@@ -119,7 +112,15 @@ class Run:
     @property
     def steps(self) -> int:
         """The last step that was logged; 0 if none was."""
-        return max((row.step for row in self.rows), default=0)
+        return self.extent[1]
+
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """The lowest and the highest step that was logged; 0 and 0 if none was."""
+        if isinstance(self.rows, ColumnRows):
+            return (int(self.rows.steps.min()), int(self.rows.steps.max())) if len(self.rows) else (0, 0)
+        steps = [row.step for row in self.rows]
+        return min(steps, default=0), max(steps, default=0)
 
     @property
     def config(self) -> Mapping[str, Any]:

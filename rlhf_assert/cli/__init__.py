@@ -10,9 +10,10 @@ from rlhf_assert import __version__
 from rlhf_assert.errors import suggest
 
 COMMANDS = {
-    "check": "Judge run directories.",
+    "check": "Judge training logs and run directories.",
     "checkpoint": "Score a checkpoint from 0 to 1.",
     "rewards": "Say how far recorded rewards can be trusted.",
+    "demo": "Show what a sick training looks like.",
     "report": "Write a run directory as one HTML page.",
     "scenarios": "List what can be trained here.",
 }

@@ -22,15 +22,20 @@ def read(path: str) -> Run:
     if not given.is_dir():
         if given.name in PARTS and (given.parent / "run.json").is_file():
             raise UnreadableRun(f"a file of a run directory: name the directory, {given.parent}")
-        raise UnreadableRun("no run directory; logs that other programs wrote cannot be judged by this version")
+        raise UnreadableRun("no run directory; rlhf-assert check judges logs that other programs wrote")
     try:
         run = read_run(given)
         _ = run.seconds, run.steps, run.samples, run.resources  # what is damaged shows here, and not in a report
     except UnreadableRun as error:
         raise UnreadableRun(reason(error, path)) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UnreadableRun(f"damaged: {type(error).__name__}: {error}") from error
+        raise damaged(error) from error
     return run
+
+
+def damaged(error: Exception) -> UnreadableRun:
+    """Return the error for a file that breaks its own format."""
+    return UnreadableRun(f"damaged: {type(error).__name__}: {error}")
 
 
 def require(path: Path) -> None:

@@ -37,8 +37,7 @@ class Curve:
 
 def axis_of(run: Run, cells: int) -> Axis:
     """Return the steps of a run as an axis."""
-    steps = [row.step for row in run.rows]
-    return Axis(min(steps, default=0), max(steps, default=0), cells)
+    return Axis(*run.extent, cells)
 
 
 def draw(run: Run, metric: str, axis: Axis, *, ascii: bool = False) -> Curve | None:  # noqa: A002

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from rlhf_assert.rewards.estimates import (
     Estimate,
@@ -90,6 +89,8 @@ def length_bias(reward: FloatArray, length: FloatArray, step: IntArray, truncate
         step: shape (n,), the number of the step of each sample, in order of time.
         truncated: shape (n,), 1 if the completion was cut off; NaN where not recorded.
     """
+    from scipy.stats import rankdata  # noqa: PLC0415 - a second to import, and a log without samples needs none
+
     known = np.isfinite(length)
     if known.sum() < 2:
         nothing = not_judged("completion lengths were not recorded")

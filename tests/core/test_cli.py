@@ -54,14 +54,14 @@ def test_fail_on_never_reports_and_passes(sick):
 
 
 def test_every_path_has_its_entry(sound, sick, tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"loss": 1}\n')
+    (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "folder").mkdir()
-    wrong = [tmp_path / name for name in ("log.jsonl", "folder", "rum1", "nowhere/x")]
+    wrong = [tmp_path / name for name in ("empty.jsonl", "folder", "rum1", "nowhere/x")]
     result = call("check", *wrong, sound, sound / "run.json")
     lines = {line.split()[0]: line for line in reversed(result.output.splitlines()) if line}
     assert result.exit_code == 2
-    assert "unreadable" in lines[str(wrong[0])]
-    assert "not a run directory: it has no run.json" in lines[str(wrong[1])]
+    assert "unreadable   no rows" in lines[str(wrong[0])]
+    assert "no log in this folder" in lines[str(wrong[1])]
     assert "no such file or folder; near: run1" in result.output
     assert "nor its folder" in result.output
     assert "PASS" in lines[str(sound)]
