@@ -1,0 +1,162 @@
+"""Level shifts: a metric that leaves its own earlier level, and stays away.
+
+A row is outside if it lies more than `threshold` spreads from the median of the past; a shift is 5 of the last 8 rows
+outside on one side (so the median of the 8 has left, and no single row can make it). The past is the more recent half of
+the rows before the last 8: at least 30 if there are as many, never under 10, at most 128. The spread is the greatest of
+1.4826 MAD, 1.2533 times the mean absolute deviation (which, unlike the MAD, sees the rare values of discrete and
+skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts.
+
+A level is compared with levels and not with differences of rows, so autocorrelation costs little: the thresholds in
+`budget` hold on AR(.7) noise. A random walk cannot be told from a loss of level, and is not meant to be.
+
+Sources: P. J. Huber, "Robust Statistics" (1981), for the spreads; M. Basseville, I. Nikiforov, "Detection of Abrupt
+Changes" (1993), 2.1 (finite moving average), for the window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.budget import Budget, level_threshold
+
+Row = Mapping[str, float | None]
+
+WINDOW = 8
+OUTSIDE = 5
+MIN_PAST = 10
+MAX_PAST = 128
+_REST = 30
+_MASK = (1 << WINDOW) - 1
+
+
+class Level:
+    """The level of one metric, and whether its last rows have left it. Constant memory; a row costs a comparison.
+
+    Attributes:
+        median: the level of the past.
+        spread: its spread.
+        ready: whether there is a past to compare with.
+    """
+
+    __slots__ = ("_above", "_below", "_due", "_high", "_low", "_quiet", "_rows", "median", "ready", "spread", "values")
+
+    def __init__(self) -> None:
+        self.values: deque[float] = deque(maxlen=WINDOW + MAX_PAST)
+        self.median = self.spread = 0.0
+        self.ready = False
+        self._low, self._high = -math.inf, math.inf
+        self._below = self._above = 0
+        self._rows = self._quiet = 0
+        self._due = WINDOW + MIN_PAST - 1
+
+    def update(self, value: float, budget: Budget, threshold: float | None = None) -> int:
+        """Take a finite value; return -1 or 1 with the row that completes a shift down or up, else 0.
+
+        Args:
+            value: the value.
+            budget: what sets the threshold, unless `threshold` does.
+            threshold: spreads from the median beyond which a row is outside.
+        """
+        values = self.values
+        values.append(value)
+        self._rows = rows = self._rows + 1
+        if rows > self._due:
+            self._refresh(level_threshold(budget.rate()) if threshold is None else threshold)
+        if self._low <= value <= self._high:
+            if self._below or self._above:
+                self._below = self._below << 1 & _MASK
+                self._above = self._above << 1 & _MASK
+            return 0
+        if value < self._low:
+            self._below, self._above = self._below << 1 & _MASK | 1, self._above << 1 & _MASK
+            direction, count = -1, self._below.bit_count()
+        else:
+            self._above, self._below = self._above << 1 & _MASK | 1, self._below << 1 & _MASK
+            direction, count = 1, self._above.bit_count()
+        if count < OUTSIDE or rows < self._quiet:
+            return 0
+        self._quiet = rows + _REST
+        return direction
+
+    def back(self) -> int:
+        """Return how many rows ago the shift that was just reported began."""
+        bits = self._below or self._above
+        return bits.bit_length() - 1
+
+    def _refresh(self, threshold: float) -> None:
+        values = list(self.values)
+        before = self._rows - WINDOW
+        take = min(max(before // 2, min(before, 30)), MAX_PAST)
+        past = sorted(values[-WINDOW - take : -WINDOW])
+        count = len(past)
+        self.median = level = past[count // 2]
+        away = sorted([abs(value - level) for value in past])
+        spread = max(1.4826 * away[count // 2], 1.2533 * sum(away) / count, 0.02 * abs(level)) * (1.0 + 4.0 / count)
+        self.spread = spread
+        self._due = self._rows + min(max(4, self._rows // 8), 64) - 1
+        if not 0.0 < spread < math.inf:
+            self._low, self._high = -math.inf, math.inf
+            return
+        self.ready = True
+        self._low, self._high = level - threshold * spread, level + threshold * spread
+
+
+WATCHED: dict[str, int] = {
+    "entropy": 0,
+    "kl_div": 1,
+    "response_length": 0,
+    "value_loss": 1,
+    "reward_std": 0,
+    "chosen_reward": -1,
+    "reward_accuracy": -1,
+    "explained_variance": -1,
+    "rollout_kl": 1,
+}
+"""Metric -> the direction in which a shift is told: down, up, or both (0)."""
+
+
+@dataclass(slots=True)
+class LevelShift:
+    """Tells of a `level-shift` in a metric, as a note: a policy that learns moves every one of these.
+
+    What a shift means is for `reward` and `relations` to say, which see the other metrics.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    name: str = "level-shift"
+    levels: dict[str, Level] = field(default_factory=lambda: {metric: Level() for metric in WATCHED})
+    _steps: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+        """Take one row."""
+        found: list[Anomaly] = []
+        self._steps.append(step)
+        budget = self.budget
+        for metric, level in self.levels.items():
+            value = metrics.get(metric)
+            if value is None or value - value != 0.0:
+                continue
+            direction = level.update(value, budget)
+            if direction and WATCHED[metric] in {0, direction}:
+                onset = self._steps[-1 - min(level.back(), len(self._steps) - 1)]
+                found.append(_note(metric, onset, step, value, level, direction))
+        return found
+
+
+def _note(metric: str, onset: int, step: int, value: float, level: Level, direction: int) -> Anomaly:
+    score = (value - level.median) / level.spread
+    return Anomaly(
+        kind="level-shift",
+        metric=metric,
+        severity=Severity.info,
+        onset=onset,
+        summary=f"{'up' if direction > 0 else 'down'} from its level {level.median:.3g} since step {onset}: "
+        f"{value:.3g} at step {step}",
+        evidence={"value": value, "level": level.median, "spread": level.spread, "z": score},
+        causes=("the policy moves, as it should", "a change of data, schedule or code at this step"),
+        remedy="look whether the reward moved with it",
+    )

@@ -1,0 +1,89 @@
+"""One batch that moved the policy: KL and gradient leap together, or the gradient alone by two orders of magnitude."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+
+Row = Mapping[str, float | None]
+
+KL_TIMES, GRADIENT_TIMES, GRADIENT_ALONE = 5.0, 20.0, 100.0
+MIN_PAST = 20
+PAST = 50
+BEYOND = 3.0
+_REFRESH = 10
+
+
+@dataclass(slots=True)
+class UpdateSpike:
+    """Reports `update-spike`, a warning: the gradient at 20 times its median beside a KL at 5 times its own in the same
+    row, the one before or the one after, or the gradient at 100 times its median.
+
+    Single leaps of either are common in healthy runs (gradients of 10 to 40 times, KL of 5 to 20 times), which is why
+    one alone says nothing. The gradient must also be 3 times the greatest of the last 50 rows: heavy tails lift that. At
+    most a warning, since the next rows may recover; not in the first 20 rows, nor in supervised and preference training,
+    which log neither a reward nor a KL, where the gradient leaps when learning begins.
+    """
+
+    name: str = "update-spike"
+    _past: dict[str, deque[float]] = field(
+        default_factory=lambda: {"kl_div": deque(maxlen=PAST), "grad_norm": deque(maxlen=PAST)}
+    )
+    _levels: dict[str, float] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=lambda: {"kl_div": 0, "grad_norm": 0})
+    _leapt: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _row: int = 0
+    _quiet: int = 0
+
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+        """Take one row."""
+        self._row += 1
+        times: dict[str, float] = {}
+        for metric, past in self._past.items():
+            value = metrics.get(metric)
+            if value is None or value - value != 0.0:
+                continue
+            count = self._counts[metric]
+            self._counts[metric] = count + 1
+            if count >= MIN_PAST:
+                if count % _REFRESH == 0:
+                    self._levels[metric] = median(past)
+                level = self._levels.get(metric, 0.0)
+                if level > 0.0 and value > KL_TIMES * level:
+                    factor = value / median(past) if median(past) > 0.0 else 0.0
+                    if metric == "kl_div" or value > BEYOND * max(past):
+                        times[metric] = factor
+            past.append(value)
+        if not times or self._row < self._quiet:
+            return []
+        return self._judge(step, metrics, times)
+
+    def _judge(self, step: int, metrics: Row, times: dict[str, float]) -> list[Anomaly]:
+        if times.get("kl_div", 0.0) >= KL_TIMES:
+            self._leapt["kl_div"] = self._row, times["kl_div"]
+        if times.get("grad_norm", 0.0) >= GRADIENT_TIMES:
+            self._leapt["grad_norm"] = self._row, times["grad_norm"]
+        kl, gradient = (self._leapt.get(metric, (-9, 0.0)) for metric in ("kl_div", "grad_norm"))
+        recent = self._row - 1
+        both = kl[0] >= recent and gradient[0] >= recent
+        alone = gradient[0] == self._row and gradient[1] >= GRADIENT_ALONE and ("reward" in metrics or "kl_div" in metrics)
+        if not both and not alone:
+            return []
+        self._quiet = self._row + MIN_PAST
+        text = f"gradient x{gradient[1]:.3g}" + (f" and kl x{kl[1]:.3g}" if both else "")
+        return [
+            Anomaly(
+                kind="update-spike",
+                metric="grad_norm",
+                severity=Severity.warning,
+                onset=step,
+                summary=f"{text} of their medians at step {step}: one update moved the policy",
+                evidence={"gradient_times": gradient[1], "kl_times": kl[1] if both else 0.0},
+                causes=("one unusual batch", "a learning rate at the edge", "a token that policy and sampler rate apart"),
+                remedy="look at this step's samples; lower max_grad_norm or learning_rate if it happens again",
+            )
+        ]
