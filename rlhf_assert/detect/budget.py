@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from rlhf_assert.errors import UsageError
 
-LEVEL_AT_5_PERCENT = 2.8
-LEVEL_PER_DECADE = 0.9
-"""The score of `rlhf_assert.detect.level.Level` that 5 % of runs of 1,000 rows of AR(.7) noise exceed in one
-direction, and what a tenth of the rate adds (99 %: 3.4, 99.7 %: 3.9). Independent noise, tails as heavy as t3 and
-lognormal, and benign trends stay under it; tests/calibration/levels.json has the table."""
+LEVEL_SCORES = {8: (2.8, 0.9), 16: (1.8, 0.6)}
+"""Window of `rlhf_assert.detect.level.Level` -> the score that 5 % of runs of 1,000 rows of AR(.7) noise exceed in one
+direction, and what a tenth of the rate adds. Independent noise, tails as heavy as t3 and lognormal, and benign trends
+stay under it; so do shorter runs. tests/calibration/levels.json has the table."""
 
 
 @dataclass(slots=True)
@@ -55,6 +54,7 @@ class Budget:
         return math.log10(self.warning / self.critical)
 
 
-def level_threshold(rate: float) -> float:
+def level_threshold(rate: float, window: int = 8) -> float:
     """Return the score of a level shift, in spreads, that a share `rate` of healthy runs exceeds."""
-    return LEVEL_AT_5_PERCENT + LEVEL_PER_DECADE * math.log10(0.05 / rate)
+    base, decade = LEVEL_SCORES[window]
+    return base + decade * math.log10(0.05 / rate)

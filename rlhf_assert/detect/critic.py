@@ -16,7 +16,8 @@ OUT_OF_SCALE = 300.0
 """Value loss at the first row, in half mean squares of the reward: values 17 times the rewards' size."""
 LARGE = 1e4
 """Value loss from which the gradient of the critic drowns the policy's in a shared backbone, whatever the scale."""
-GREW = 10.0
+GREW = 5.0
+START = 3
 EXPLAINED = -0.5
 
 
@@ -26,8 +27,8 @@ class Critic:
 
     - `value-out-of-scale`: the first value loss is 300 times the rewards' mean square or more (values far off their
       targets from the start), or above 10,000 for 10 rows (rewards that nobody normalised).
-    - `value-without-reward`: the median value loss of 10 rows is 10 times that of the first 10 (and above twice the
-      rewards' mean square), while the rewards' size has not doubled: what grows is not the target but the error.
+    - `value-without-reward`: the median value loss of 10 rows is 5 times the greatest of the first 3 and above 4
+      times the rewards' mean square, which has not doubled: what grows is not the target but the error.
     - `explained-variance`: below -.5 in each of 10 rows, after the first 10: worse than predicting the mean.
 
     Needs `value_loss` and `reward`, or `explained_variance`. Source: for values near 0 the loss is half the mean square
@@ -62,15 +63,15 @@ class Critic:
         self._rewards.append(size)
         if self._count == 1 and size > 0.0 and loss >= OUT_OF_SCALE * 0.5 * size:
             found += self._report("value-out-of-scale", "value_loss", step, loss, OUT_OF_SCALE * 0.5 * size)
-        if self._count < ROWS or self._count % 2:
+        if self._count == START:
+            self._start = max(self._losses), max(self._rewards)
+        if self._start is None or self._count < START + ROWS or self._count % 2:
             return found
         now, scale = median(self._losses), median(self._rewards)
-        if self._start is None:
-            self._start = now, scale
         if min(self._losses) > LARGE:
             found += self._report("value-out-of-scale", "value_loss", step, now, LARGE)
         was, was_scale = self._start
-        if now > GREW * was > 0.0 and now > 2.0 * max(scale, was_scale) and scale < 4.0 * was_scale:
+        if now > GREW * was > 0.0 and now > 4.0 * max(scale, was_scale) and scale < 2.0 * was_scale:
             found += self._report("value-without-reward", "value_loss", step, now, GREW * was)
         return found
 

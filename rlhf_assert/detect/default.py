@@ -63,7 +63,7 @@ def default_detectors(
         TrustRegion(),
         Critic(),
         Explosion(),
-        PreferenceLoss(algorithm, shared),
+        PreferenceLoss(shared),
         RewardCollapse(shared),
         WorseThanStart(algorithm, config or {}, shared),
         LevelShift(shared),

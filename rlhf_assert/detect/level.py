@@ -1,8 +1,9 @@
 """Level shifts: a metric that leaves its own earlier level, and stays away.
 
 A row is outside if it lies more than `threshold` spreads from the median of the past; a shift is 5 of the last 8 rows
-outside on one side (so the median of the 8 has left, and no single row can make it). The past is the more recent half of
-the rows before the last 8: at least 30 if there are as many, never under 10, at most 128. The spread is the greatest of
+outside on one side (so the median of the 8 has left, and no single row can make it), or, for what is slower or smaller,
+12 of the last 16 at a lower threshold. The past is the more recent half of the rows before the window: at least 30 if
+there are as many, never under 10, at most 128. The spread is the greatest of
 1.4826 MAD, 1.2533 times the mean absolute deviation (which, unlike the MAD, sees the rare values of discrete and
 skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts.
 
@@ -25,33 +26,36 @@ from rlhf_assert.detect.budget import Budget, level_threshold
 
 Row = Mapping[str, float | None]
 
-WINDOW = 8
-OUTSIDE = 5
+WINDOW, LONG = 8, 16
+OUTSIDE = {WINDOW: 5, LONG: 12}
 MIN_PAST = 10
 MAX_PAST = 128
 _REST = 30
-_MASK = (1 << WINDOW) - 1
 
 
 class Level:
     """The level of one metric, and whether its last rows have left it. Constant memory; a row costs a comparison.
 
+    Args:
+        window: 8 or 16 rows.
+
     Attributes:
+        window: the same.
         median: the level of the past.
         spread: its spread.
-        ready: whether there is a past to compare with.
     """
 
-    __slots__ = ("_above", "_below", "_due", "_high", "_low", "_quiet", "_rows", "median", "ready", "spread", "values")
+    __slots__ = ("_above", "_below", "_due", "_high", "_low", "_mask", "_outside", "_quiet", "_rows", "median", "spread", "values", "window")
 
-    def __init__(self) -> None:
-        self.values: deque[float] = deque(maxlen=WINDOW + MAX_PAST)
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window
+        self.values: deque[float] = deque(maxlen=window + MAX_PAST)
         self.median = self.spread = 0.0
-        self.ready = False
+        self._outside, self._mask = OUTSIDE[window], (1 << window) - 1
         self._low, self._high = -math.inf, math.inf
         self._below = self._above = 0
         self._rows = self._quiet = 0
-        self._due = WINDOW + MIN_PAST - 1
+        self._due = window + MIN_PAST - 1
 
     def update(self, value: float, budget: Budget, threshold: float | None = None) -> int:
         """Take a finite value; return -1 or 1 with the row that completes a shift down or up, else 0.
@@ -65,19 +69,19 @@ class Level:
         values.append(value)
         self._rows = rows = self._rows + 1
         if rows > self._due:
-            self._refresh(level_threshold(budget.rate()) if threshold is None else threshold)
+            self._refresh(level_threshold(budget.rate(), self.window) if threshold is None else threshold)
         if self._low <= value <= self._high:
             if self._below or self._above:
-                self._below = self._below << 1 & _MASK
-                self._above = self._above << 1 & _MASK
+                self._below = self._below << 1 & self._mask
+                self._above = self._above << 1 & self._mask
             return 0
         if value < self._low:
-            self._below, self._above = self._below << 1 & _MASK | 1, self._above << 1 & _MASK
+            self._below, self._above = self._below << 1 & self._mask | 1, self._above << 1 & self._mask
             direction, count = -1, self._below.bit_count()
         else:
-            self._above, self._below = self._above << 1 & _MASK | 1, self._below << 1 & _MASK
+            self._above, self._below = self._above << 1 & self._mask | 1, self._below << 1 & self._mask
             direction, count = 1, self._above.bit_count()
-        if count < OUTSIDE or rows < self._quiet:
+        if count < self._outside or rows < self._quiet:
             return 0
         self._quiet = rows + _REST
         return direction
@@ -89,9 +93,9 @@ class Level:
 
     def _refresh(self, threshold: float) -> None:
         values = list(self.values)
-        before = self._rows - WINDOW
+        before = self._rows - self.window
         take = min(max(before // 2, min(before, 30)), MAX_PAST)
-        past = sorted(values[-WINDOW - take : -WINDOW])
+        past = sorted(values[-self.window - take : -self.window])
         count = len(past)
         self.median = level = past[count // 2]
         away = sorted([abs(value - level) for value in past])
@@ -101,8 +105,11 @@ class Level:
         if not 0.0 < spread < math.inf:
             self._low, self._high = -math.inf, math.inf
             return
-        self.ready = True
-        self._low, self._high = level - threshold * spread, level + threshold * spread
+        self._low, self._high = low, high = level - threshold * spread, level + threshold * spread
+        below = above = 0
+        for value in values[-self.window : -1]:  # the newest is counted by `update`
+            below, above = below << 1 | (value < low), above << 1 | (value > high)
+        self._below, self._above = below, above
 
 
 WATCHED: dict[str, int] = {

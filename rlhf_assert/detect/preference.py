@@ -17,17 +17,18 @@ Row = Mapping[str, float | None]
 SHORT, LONG = 20, 60
 SOLVED = 0.01 * LN2
 ABOVE = 1.1 * LN2
-ERRORS = 4.0
+ERRORS = 3.0
 
 
 @dataclass(slots=True)
 class PreferenceLoss:
-    """Judges a logistic preference loss, which is recognised by its first value, ln 2 to within .01, or by the algorithm.
+    """Judges a logistic preference loss, recognised by its first value: ln 2 to within .01, in a log without rewards.
 
     - `preference-saturated`: the median of 20 rows is under a hundredth of ln 2. Every pair is told apart with certainty,
       so what is still learnt is the pairs by heart: critical.
-    - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2 by 4 standard errors (corrected for autocorrelation).
-      A policy that knows nothing has ln 2: this one is confidently wrong. Critical.
+    - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2, and above ln 2 by 3 standard errors (corrected for
+      autocorrelation). A policy that knows nothing has ln 2: this one is confidently wrong. A warning; critical if it
+      still holds 20 rows later.
     - `margin-without-chosen`: the margin grew while the chosen reward fell below 0 by more than the margin's half, for 20
       rows: both texts become unlikely. Common in healthy runs, so a note.
 
@@ -35,7 +36,6 @@ class PreferenceLoss:
     rewards. False alarms: its part of the budget; the first rule needs a loss that no noise around ln 2 reaches.
     """
 
-    algorithm: str = ""
     budget: Budget = field(default_factory=Budget)
     name: str = "preference-loss"
     _judged: bool | None = None
@@ -43,6 +43,11 @@ class PreferenceLoss:
     _steps: deque[int] = field(default_factory=lambda: deque(maxlen=LONG))
     _reported: set[str] = field(default_factory=set)
     _falling: int = 0
+    _divergence: Severity | None = None
+    _onset: int = 0
+    _since: int = 0
+    _row: int = 0
+    _high_rows: int = 0
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows without a finite loss are passed over."""
@@ -52,11 +57,11 @@ class PreferenceLoss:
         if loss is None or loss - loss != 0.0:
             return []
         if self._judged is None:
-            preference = "reward_margin" in metrics or "chosen_reward" in metrics or self.algorithm == "dpo"
-            self._judged = preference and abs(loss - LN2) <= 0.01
+            self._judged = metrics.get("reward") is None and abs(loss - LN2) <= 0.01
             if not self._judged:
                 return []
             self.budget.claim(self.name)
+        self._row += 1
         self._losses.append(loss)
         self._steps.append(step)
         found = self._margins(step, metrics)
@@ -86,20 +91,25 @@ class PreferenceLoss:
         ]
 
     def _diverged(self, step: int) -> list[Anomaly]:
-        if "preference-diverged" in self._reported or len(self._losses) < LONG or len(self._losses) % 2:
+        self._high_rows += 1  # rows above ln 2, not rows: a test at each would be one too many
+        if self._high_rows % 2 or len(self._losses) < LONG or self._divergence is Severity.critical:
             return []
         losses = list(self._losses)
         mean = fmean(losses)
-        if mean <= ABOVE or mean - ABOVE <= ERRORS * _error(losses, mean):
+        if mean <= ABOVE or mean - LN2 <= ERRORS * _error(losses, mean):
             return []
-        self._reported.add("preference-diverged")
-        onset = self._steps[0]
+        if self._divergence is None:
+            self._divergence, self._onset, self._since = Severity.warning, self._steps[0], self._row
+        elif self._row - self._since < SHORT:
+            return []
+        else:
+            self._divergence = Severity.critical
         return [
             Anomaly(
                 kind="preference-diverged",
                 metric="loss",
-                severity=Severity.critical,
-                onset=onset,
+                severity=self._divergence,
+                onset=self._onset,
                 summary=f"{mean:.3g} over {LONG} rows to step {step}, above the ln 2 of a policy that knows nothing",
                 evidence={"value": mean, "limit": ABOVE, "rows": LONG},
                 causes=("the learning rate is too high", "chosen and rejected are swapped in part of the data"),

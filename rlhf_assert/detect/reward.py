@@ -10,7 +10,7 @@ from statistics import median
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.constant import no_variance
-from rlhf_assert.detect.level import WINDOW, Level
+from rlhf_assert.detect.level import LONG, WINDOW, Level
 
 Row = Mapping[str, float | None]
 
@@ -33,13 +33,13 @@ class RewardCollapse:
     were not before, entropy or length off by a factor of 2, or KL up by a factor of 3. A loss that recovers stays a
     warning, and the watch begins anew.
 
-    False alarms: its part of the run's budget. Needs 18 rows of reward.
+    False alarms: its parts of the run's budget, one for each window. Needs 18 rows of reward.
     """
 
     budget: Budget = field(default_factory=Budget)
     threshold: float | None = None
     name: str = "reward-collapse"
-    _level: Level = field(default_factory=Level)
+    _levels: tuple[Level, Level] = field(default_factory=lambda: (Level(WINDOW), Level(LONG)))
     _rows: deque[tuple[int, Row]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
     _floor: float = float("inf")
     _warned: Anomaly | None = None
@@ -54,39 +54,38 @@ class RewardCollapse:
         if reward is None or reward - reward != 0.0 or self._done:
             return []
         if self._floor == float("inf"):
-            self.budget.claim(self.name)
+            for window in (WINDOW, LONG):
+                self.budget.claim(f"{self.name}-{window}")
         self._floor = min(self._floor, reward)
         self._rows.append((step, metrics))
-        direction = self._level.update(reward, self.budget, self.threshold)
+        fell = [level for level in self._levels if level.update(reward, self.budget, self.threshold) < 0]
         if self._warned is not None:
             return self._follow(metrics)
-        if direction >= 0:
-            return []
-        level = self._level.median
-        floor = min(self._floor, 0.0) if self._floor < 0.0 else 0.0
-        now = median(_known([row for _, row in self._rows][-WINDOW:], "reward"))
-        gain = level - floor
-        if gain <= 0.0 or level - now < LOSS * gain:
-            return []
-        return self._warn(step, now, gain)
+        for level in fell:
+            floor = min(self._floor, 0.0)
+            now = median(_known([row for _, row in self._rows][-level.window :], "reward"))
+            gain = level.median - floor
+            if gain > 0.0 and level.median - now >= LOSS * gain:
+                return self._warn(step, level, now, gain)
+        return []
 
-    def _warn(self, step: int, now: float, gain: float) -> list[Anomaly]:
+    def _warn(self, step: int, level: Level, now: float, gain: float) -> list[Anomaly]:
         rows = list(self._rows)
-        back = min(self._level.back(), len(rows) - 1) + 1
-        onset, level = rows[-back][0], self._level.median
+        back = min(level.back(), len(rows) - 1) + 1
+        onset = rows[-back][0]
         self._before, self._since = [row for _, row in rows[:-back]], [row for _, row in rows[-back:]]
-        self._bound = level - LOSS * gain
+        self._bound = level.median - LOSS * gain
         self._warned = Anomaly(
             kind="reward-collapse",
             metric="reward",
             severity=Severity.warning,
             onset=onset,
-            summary=f"fell from {level:.3g} to {now:.3g} at step {step}, from step {onset} on",
+            summary=f"fell from {level.median:.3g} to {now:.3g} at step {step}, from step {onset} on",
             evidence={
                 "value": now,
-                "level": level,
-                "z": (now - level) / self._level.spread,
-                "share_lost": (level - now) / gain,
+                "level": level.median,
+                "z": (now - level.median) / level.spread,
+                "share_lost": (level.median - now) / gain,
                 "gain": gain,
             },
             causes=(
@@ -96,12 +95,13 @@ class RewardCollapse:
             ),
             remedy="go back to a checkpoint from before this step; lower learning_rate or raise beta (kl_coef)",
         )
-        return [self._warned]
+        return [self._warned, *self._follow(None)]
 
-    def _follow(self, metrics: Row) -> list[Anomaly]:
+    def _follow(self, metrics: Row | None) -> list[Anomaly]:
         warned = self._warned
         assert warned is not None
-        self._since.append(metrics)
+        if metrics is not None:
+            self._since.append(metrics)
         recent = _known(self._since[-WINDOW:], "reward")
         if sum(value > self._bound for value in recent) >= 6:  # it came back
             self._warned = None

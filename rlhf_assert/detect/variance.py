@@ -11,8 +11,8 @@ from rlhf_assert.detect.constant import no_variance
 
 Row = Mapping[str, float | None]
 
-LIMITS = {20: 19, 30: 27, 50: 43}
-"""Rows in the window -> rows without variance that are too many: under .0006 each for a share of .6 (binomial). The
+LIMITS = {20: 19, 30: 26, 50: 42}
+"""Rows in the window -> rows without variance that are too many: under .0016 each for a share of .6 (binomial). The
 worst 20 rows of healthy public runs have 16."""
 SPENT = 47
 """Of 50 rows: what the other 3 teach is not worth the compute."""

@@ -15,28 +15,30 @@ from rlhf_assert.detect.limit import kl_limit
 
 Row = Mapping[str, float | None]
 
-START = 6
+START = 5
 """Rows that set the start."""
 RECENT = 24
 """Rows that are compared with it."""
-SCORE = 5.0
+SCORE = 4.0
 """Standard errors of the difference of the two means (Welch), as if rows were independent: AR(.7) noise inflates
-a standard error 2.4 fold, so these are 2.1 true ones, and the policy's movement must corroborate."""
+a standard error 2.4 fold, so these are 1.7 true ones, and the policy's movement must corroborate."""
 LOSS = 0.3
 _EVERY = 4
+LAST = 120
+"""Rows after which a start is no longer compared with: what falls later falls from a level, see `reward`."""
 
 
 @dataclass(slots=True)
 class WorseThanStart:
-    """Reports `reward-below-start`: the reward of the last 24 rows is under that of the first 6 while the policy moved.
+    """Reports `reward-below-start`: the reward of the last 24 rows is under that of the first 5 while the policy moved.
 
-    Under means: by 5 standard errors, and by 30 % of the start's distance to the floor (as in `reward`). Moved means
+    Under means: by 4 standard errors, and by 30 % of the start's distance to the floor (as in `reward`). Moved means
     that the entropy is under .6 or over 1.5 times its start, or the KL above .3 of its limit (`limit.kl_limit`): the
     relations "entropy falling" and "KL rising without reward rising", taken together. A warning; critical once three
     quarters of the start are lost, since such a policy is worse than the one that training began with.
 
     False alarms: a fall alone happens in 4 to 20 % of runs of AR(.7) noise; with a policy that moves by itself and
-    rewards that only wander, under a part of the budget (tests/calibration). Needs 30 rows of reward, and entropy or KL.
+    rewards that only wander, under a part of the budget (tests/calibration). Needs 29 rows of reward (of the first 120), and entropy or KL.
     """
 
     algorithm: str = ""
@@ -54,11 +56,10 @@ class WorseThanStart:
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows without a finite reward are passed over."""
         reward = metrics.get("reward")
-        if reward is None or reward - reward != 0.0:
+        if reward is None or reward - reward != 0.0 or self._count >= LAST:
             return []
         self._count += 1
-        if reward < self._floor:
-            self._floor = reward
+        self._floor = min(self._floor, reward)
         if len(self._first) < START:
             if not self._first:
                 self.budget.claim(self.name)
@@ -75,7 +76,8 @@ class WorseThanStart:
         gain = start - min(self._floor, 0.0)
         if now >= start - LOSS * gain or gain <= 0.0:
             return []
-        error = math.sqrt(max(pvariance(self._first) / (START - 1), pvariance(rewards) / START) + pvariance(rewards) / RECENT)
+        noise = pvariance(rewards)
+        error = math.sqrt(max(pvariance(self._first) / (START - 1), noise / START) + noise / RECENT)
         if start - now <= SCORE * error:
             return []
         moved = self._moved()

@@ -34,6 +34,12 @@ UNTESTED = frozenset(
 NOTE = 5.5
 """Standard deviations from which a value is worth a note, if it also is 1.5 times as far out as any of its window."""
 
+_FAMILIES = {
+    **dict.fromkeys(("loss", "policy_loss", "kl_div", "approx_kl", "ratio", "grad_norm"), "update"),
+    **dict.fromkeys(("reward", "reward_std", "advantage_std", "chosen_reward", "rejected_reward", "reward_margin"), "reward"),
+}
+"""Metrics that one batch moves together by construction (a KL penalty is part of the loss, say): one witness, not two."""
+
 _REST = 25
 _ROUNDING = 1e-6  # a spread below this share of the level is float32 rounding, not spread
 
@@ -47,7 +53,7 @@ class ZScore:
     metric is quiet for as many steps as the window holds.
 
     A value alone is an info: tails as heavy as those of healthy runs reach any threshold in the end. It is a warning
-    where another metric spikes in the same row, at the threshold too, or where the user set the threshold.
+    where a metric of another family spikes in the same row, at the threshold too, or where the user set the threshold.
 
     Args:
         threshold: standard deviations from which a value counts.
@@ -99,10 +105,11 @@ class ZScore:
 
     def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
         """Return the anomalies of one row; those that nothing corroborates and nobody asked for are infos."""
-        far = [anomaly.metric for anomaly in found if abs(float(anomaly.evidence["z"])) >= self._threshold]
+        far = {anomaly.metric for anomaly in found if abs(float(anomaly.evidence["z"])) >= self._threshold}
+        witnesses = {_FAMILIES.get(metric, metric) for metric in far}
         return [
             anomaly
-            if anomaly.metric in self._asked or (anomaly.metric in far and (len(far) > 1 or not self._default))
+            if anomaly.metric in self._asked or (anomaly.metric in far and (len(witnesses) > 1 or not self._default))
             else replace(anomaly, severity=Severity.info)
             for anomaly in found
         ]
