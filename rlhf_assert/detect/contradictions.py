@@ -75,7 +75,8 @@ class Contradictions:
             return []
         self._reported.add("reward_margin")
         text = f"{margin:.4g} at step {step}, but chosen less rejected reward is {chosen - rejected:.4g}"
-        return [_anomaly("contradiction", "reward_margin", step, text, {"value": margin, "expected": chosen - rejected})]
+        evidence = {"value": margin, "expected": chosen - rejected}
+        return [_anomaly("contradiction", "reward_margin", step, text, evidence)]
 
     def _group_loss(self, step: int, metrics: Row, loss: float) -> list[Anomaly]:
         grouped = self.algorithm == "grpo" or (not self.algorithm and metrics.get("reward_std") is not None)
@@ -91,7 +92,8 @@ class Contradictions:
             return []  # a loss that the rewards' spread does not explain, but a KL penalty might
         self._reported.add("loss")
         text = f"{size:.3g} in size over {GROUP_ROWS} rows to step {step}: advantages are not of unit size"
-        return [_anomaly("advantage-scale", "loss", step, text, {"value": size, "limit": GROUP_LOSS, "reward_std": spread})]
+        evidence = {"value": size, "limit": GROUP_LOSS, "reward_std": spread}
+        return [_anomaly("advantage-scale", "loss", step, text, evidence)]
 
 
 def _anomaly(kind: str, metric: str, step: int, summary: str, evidence: Mapping[str, float | int | str]) -> Anomaly:
@@ -106,5 +108,7 @@ def _anomaly(kind: str, metric: str, step: int, summary: str, evidence: Mapping[
         causes=("rewards of a large scale, with scale_rewards off",)
         if scale
         else ("the metric is averaged over the wrong number of samples", "another quantity is logged under this name"),
-        remedy="normalise the reward, or turn scale_rewards on" if scale else "recompute the metric for one batch by hand",
+        remedy="normalise the reward, or turn scale_rewards on"
+        if scale
+        else "recompute the metric for one batch by hand",
     )

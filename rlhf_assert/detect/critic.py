@@ -14,6 +14,9 @@ Row = Mapping[str, float | None]
 ROWS = 10
 OUT_OF_SCALE = 300.0
 """Value loss at the first row, in half mean squares of the reward: values 17 times the rewards' size."""
+BY_MEAN = 3000.0
+"""The same where only the rewards' mean is known, which may be small beside their spread: then the greatest mean of the
+first 5 rows counts, and the loss must be 10 or more besides."""
 LARGE = 1e4
 """Value loss from which the gradient of the critic drowns the policy's in a shared backbone, whatever the scale."""
 GREW = 5.0
@@ -38,9 +41,10 @@ class Critic:
     name: str = "critic"
     _losses: deque[float] = field(default_factory=lambda: deque(maxlen=ROWS))
     _rewards: deque[float] = field(default_factory=lambda: deque(maxlen=ROWS))
-    _start: tuple[float, float] | None = None
+    _start: tuple[float, float] = (0.0, 0.0)
     _count: int = 0
     _low: int = 0
+    _first: float = 0.0
     _variances: int = 0
     _reported: set[str] = field(default_factory=set)
 
@@ -57,23 +61,33 @@ class Critic:
         if loss is None or reward is None or loss - loss != 0.0 or reward - reward != 0.0:
             return found
         spread = metrics.get("reward_std") or 0.0
-        size = reward * reward + spread * spread
         self._count += 1
         self._losses.append(loss)
-        self._rewards.append(size)
-        if self._count == 1 and size > 0.0 and loss >= OUT_OF_SCALE * 0.5 * size:
-            found += self._report("value-out-of-scale", "value_loss", step, loss, OUT_OF_SCALE * 0.5 * size)
+        self._rewards.append(reward * reward + spread * spread)
+        if self._count <= ROWS:
+            return found + self._begin(step, loss, spread)
+        return found if self._count % 2 else found + self._go_on(step)
+
+    def _begin(self, step: int, loss: float, spread: float) -> list[Anomaly]:
+        if self._count == 1:
+            self._first = loss
         if self._count == START:
             self._start = max(self._losses), max(self._rewards)
-        if self._start is None or self._count < START + ROWS or self._count % 2:
-            return found
+        limit = 0.5 * max(self._rewards)
+        if self._count == 1 and spread > 0.0 and loss >= OUT_OF_SCALE * limit:
+            return self._report("value-out-of-scale", "value_loss", step, loss, OUT_OF_SCALE * limit)
+        if self._count == 5 and spread == 0.0 and self._first >= max(10.0, BY_MEAN * limit):
+            return self._report("value-out-of-scale", "value_loss", step, self._first, BY_MEAN * limit)
+        return []
+
+    def _go_on(self, step: int) -> list[Anomaly]:
         now, scale = median(self._losses), median(self._rewards)
-        if min(self._losses) > LARGE:
-            found += self._report("value-out-of-scale", "value_loss", step, now, LARGE)
         was, was_scale = self._start
+        if min(self._losses) > LARGE:
+            return self._report("value-out-of-scale", "value_loss", step, now, LARGE)
         if now > GREW * was > 0.0 and now > 4.0 * max(scale, was_scale) and scale < 2.0 * was_scale:
-            found += self._report("value-without-reward", "value_loss", step, now, GREW * was)
-        return found
+            return self._report("value-without-reward", "value_loss", step, now, GREW * was)
+        return []
 
     def _report(self, kind: str, metric: str, step: int, value: float, limit: float) -> list[Anomaly]:
         if kind in self._reported:
@@ -92,7 +106,8 @@ class Critic:
                     "the rewards are not normalised",
                     "the KL penalty, and not the reward, makes the returns",
                 ),
-                remedy="normalise or bound the reward, initialise the value head near 0, lower the critic's learning rate",
+                remedy="normalise or bound the reward, initialise the value head near 0, lower the critic's learning "
+                "rate",
             )
         ]
 

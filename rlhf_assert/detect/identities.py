@@ -19,8 +19,8 @@ TOLERANCE = 0.01
 half precision; a reference that is not the policy shows .15 to 4."""
 STRANGER = 0.8
 STRANGER_SUM = 1.0
-"""Nats per token, and per sequence beside a value loss: from here on it is a warning in a stranger's log too. References
-that differ by quantisation only show up to .61 per token."""
+"""Nats per token, and per sequence beside a value loss: from here on it is a warning in a stranger's log too.
+References that differ by quantisation only show up to .61 per token."""
 
 
 @dataclass(slots=True)

@@ -45,7 +45,21 @@ class Level:
         spread: its spread.
     """
 
-    __slots__ = ("_above", "_below", "_due", "_high", "_low", "_mask", "_outside", "_quiet", "_rows", "median", "spread", "values", "window")
+    __slots__ = (
+        "_above",
+        "_below",
+        "_due",
+        "_high",
+        "_low",
+        "_mask",
+        "_outside",
+        "_quiet",
+        "_rows",
+        "median",
+        "spread",
+        "values",
+        "window",
+    )
 
     def __init__(self, window: int = WINDOW) -> None:
         self.window = window
@@ -134,6 +148,7 @@ class LevelShift:
     """
 
     budget: Budget = field(default_factory=Budget)
+    threshold: float | None = None
     name: str = "level-shift"
     levels: dict[str, Level] = field(default_factory=lambda: {metric: Level() for metric in WATCHED})
     _steps: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
@@ -147,7 +162,7 @@ class LevelShift:
             value = metrics.get(metric)
             if value is None or value - value != 0.0:
                 continue
-            direction = level.update(value, budget)
+            direction = level.update(value, budget, self.threshold)
             if direction and WATCHED[metric] in {0, direction}:
                 onset = self._steps[-1 - min(level.back(), len(self._steps) - 1)]
                 found.append(_note(metric, onset, step, value, level, direction))

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean, median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
@@ -24,13 +25,13 @@ ERRORS = 3.0
 class PreferenceLoss:
     """Judges a logistic preference loss, recognised by its first value: ln 2 to within .01, in a log without rewards.
 
-    - `preference-saturated`: the median of 20 rows is under a hundredth of ln 2. Every pair is told apart with certainty,
-      so what is still learnt is the pairs by heart: critical.
+    - `preference-saturated`: the median of 20 rows is under a hundredth of ln 2. Every pair is told apart with
+      certainty, so what is still learnt is the pairs by heart: critical.
     - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2, and above ln 2 by 3 standard errors (corrected for
       autocorrelation). A policy that knows nothing has ln 2: this one is confidently wrong. A warning; critical if it
       still holds 20 rows later.
-    - `margin-without-chosen`: the margin grew while the chosen reward fell below 0 by more than the margin's half, for 20
-      rows: both texts become unlikely. Common in healthy runs, so a note.
+    - `margin-without-chosen`: the margin grew while the chosen reward fell below 0 by more than the margin's half, for
+      20 rows: both texts become unlikely. Common in healthy runs, so a note.
 
     Sources: Rafailov et al., "Direct Preference Optimization" (2023); Pal et al., "Smaug" (2024) for falling chosen
     rewards. False alarms: its part of the budget; the first rule needs a loss that no noise around ln 2 reaches.
@@ -66,12 +67,12 @@ class PreferenceLoss:
         self._steps.append(step)
         found = self._margins(step, metrics)
         if loss < SOLVED:
-            found += self._saturated(step)
+            found += self._saturated()
         elif loss > LN2:
             found += self._diverged(step)
         return found
 
-    def _saturated(self, step: int) -> list[Anomaly]:
+    def _saturated(self) -> list[Anomaly]:
         recent = list(self._losses)[-SHORT:]
         if "preference-saturated" in self._reported or len(recent) < SHORT or median(recent) >= SOLVED:
             return []
@@ -83,7 +84,8 @@ class PreferenceLoss:
                 metric="loss",
                 severity=Severity.critical,
                 onset=onset,
-                summary=f"under a hundredth of ln 2 since step {onset}: {median(recent):.2g}, the pairs are known by heart",
+                summary=f"under a hundredth of ln 2 since step {onset}: {median(recent):.2g}, "
+                "the pairs are known by heart",
                 evidence={"value": median(recent), "limit": SOLVED, "rows": SHORT},
                 causes=("too many epochs, or too high a learning rate", "the pairs differ in something trivial"),
                 remedy="stop before this step; lower learning_rate, raise beta, or train on more pairs",
@@ -132,7 +134,8 @@ class PreferenceLoss:
                 metric="chosen_reward",
                 severity=Severity.info,
                 onset=self._steps[-min(SHORT, len(self._steps))],
-                summary=f"{chosen:.3g} at step {step} while the margin is {margin:.3g}: the chosen texts lose likelihood too",
+                summary=f"{chosen:.3g} at step {step} while the margin is {margin:.3g}: the chosen texts lose "
+                "likelihood too",
                 evidence={"chosen_reward": chosen, "margin": margin, "rows": SHORT},
                 causes=("chosen and rejected share most of their tokens", "beta is too small"),
                 remedy="raise beta, or add a likelihood term on the chosen text (rpo_alpha)",
@@ -146,7 +149,7 @@ def _error(values: list[float], mean: float) -> float:
     total = sum(value * value for value in off)
     if total == 0.0:
         return 0.0
-    correlation = sum(a * b for a, b in zip(off, off[1:], strict=False)) / total
+    correlation = sum(before * after for before, after in pairwise(off)) / total
     correlation = min(max(correlation, 0.0), 0.95)
     count = len(values)
     return math.sqrt(total / (count - 1) / count * (1 + correlation) / (1 - correlation))

@@ -27,8 +27,8 @@ _MEMORY = 64
 class RewardCollapse:
     """Reports `reward-collapse`: a level shift (see `level`) of the reward downwards by 30 % of its gain or more.
 
-    The gain is the level above the floor: 0 for rewards that were never negative, else the lowest reward so far, so that
-    the rule is the same for any scale and, for signed rewards, any offset. A warning at first. Critical when it is
+    The gain is the level above the floor: 0 for rewards that were never negative, else the lowest reward so far, so
+    that the rule is the same for any scale and, for signed rewards, any offset. A warning at first. Critical when it is
     sustained (16 rows) and corroborated: four fifths of the gain lost, group variance gone, completions cut off as they
     were not before, entropy or length off by a factor of 2, or KL up by a factor of 3. A loss that recovers stays a
     warning, and the watch begins anew.

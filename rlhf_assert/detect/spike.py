@@ -20,13 +20,14 @@ _REFRESH = 10
 
 @dataclass(slots=True)
 class UpdateSpike:
-    """Reports `update-spike`, a warning: the gradient at 20 times its median beside a KL at 5 times its own in the same
-    row, the one before or the one after, or the gradient at 100 times its median.
+    """Reports `update-spike`, a warning: a leap of the gradient and the KL together, or a huge one of the gradient.
 
-    Single leaps of either are common in healthy runs (gradients of 10 to 40 times, KL of 5 to 20 times), which is why
-    one alone says nothing. The gradient must also be 3 times the greatest of the last 50 rows: heavy tails lift that. At
-    most a warning, since the next rows may recover; not in the first 20 rows, nor in supervised and preference training,
-    which log neither a reward nor a KL, where the gradient leaps when learning begins.
+    Together means the gradient at 20 times its median and the KL at 5 times its own in the same row or the next; huge
+    means 100 times. Single leaps of either are common in healthy runs (gradients of 10 to 40 times, KL of 5 to 20
+    times), which is why one alone says nothing. The gradient must also be 3 times the greatest of the last 50 rows:
+    heavy tails lift that. At most a warning, since the next rows may recover; not in the first 20 rows, nor in
+    supervised and preference training, which log neither a reward nor a KL, where the gradient leaps when learning
+    begins.
     """
 
     name: str = "update-spike"
@@ -70,7 +71,8 @@ class UpdateSpike:
         kl, gradient = (self._leapt.get(metric, (-9, 0.0)) for metric in ("kl_div", "grad_norm"))
         recent = self._row - 1
         both = kl[0] >= recent and gradient[0] >= recent
-        alone = gradient[0] == self._row and gradient[1] >= GRADIENT_ALONE and ("reward" in metrics or "kl_div" in metrics)
+        huge = gradient[0] == self._row and gradient[1] >= GRADIENT_ALONE
+        alone = huge and ("reward" in metrics or "kl_div" in metrics)
         if not both and not alone:
             return []
         self._quiet = self._row + MIN_PAST
@@ -83,7 +85,11 @@ class UpdateSpike:
                 onset=step,
                 summary=f"{text} of their medians at step {step}: one update moved the policy",
                 evidence={"gradient_times": gradient[1], "kl_times": kl[1] if both else 0.0},
-                causes=("one unusual batch", "a learning rate at the edge", "a token that policy and sampler rate apart"),
+                causes=(
+                    "one unusual batch",
+                    "a learning rate at the edge",
+                    "a token that policy and sampler rate apart",
+                ),
                 remedy="look at this step's samples; lower max_grad_norm or learning_rate if it happens again",
             )
         ]

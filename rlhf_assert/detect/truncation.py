@@ -24,10 +24,10 @@ class Truncation:
     Pinned means cut off in 90 % or more of cases, or, where the share is not logged, a mean length that stays within
     half a percent of its maximum so far and 1.5 times above its start (the median of the first 3 rows). Runs that are
     cut off from the first row on are common and healthy, and are not judged. A warning; critical if the reward of these
-    rows is under .7 of what it was before them, or the entropy is under a tenth of its start: cut-off texts then are all
-    that the policy writes. With a reward that rose above its level before by half it is a note: longer answers pay.
+    rows is under .7 of what it was before them, or the entropy is under a tenth of its start: cut-off texts then are
+    all that the policy writes. With a reward that rose above its level before by half it is a note: longer answers pay.
 
-    False alarms: none on noise, since a share that was under a half must stay above .9, or a mean length must stand still.
+    False alarms: none on noise, since a share under a half must come to stay above .9, or a length must stand still.
     """
 
     name: str = "truncation"
@@ -50,7 +50,9 @@ class Truncation:
             self._entropy = entropy
         if share is None and length is None:
             return []
-        pinned = self._pinned("truncated_fraction", share) or (share is None and self._pinned("response_length", length))
+        pinned = self._pinned("truncated_fraction", share)
+        if share is None:
+            pinned = self._pinned("response_length", length)
         if length is not None and length > self._longest:
             self._longest = length
         if not pinned:
@@ -65,7 +67,7 @@ class Truncation:
         if self._reported is not None and severity <= self._reported:
             return []
         self._reported = severity
-        return [self._anomaly(step, share, length, severity, why)]
+        return [self._anomaly(share, length, severity, why)]
 
     def _pinned(self, metric: str, value: float | None) -> bool:
         if value is None or value - value != 0.0:
@@ -91,7 +93,7 @@ class Truncation:
             return Severity.critical, f"the reward fell from {was:.3g} to {is_now:.3g}"
         return (Severity.info if is_now > was + 0.5 * abs(was) else Severity.warning), ""
 
-    def _anomaly(self, step: int, share: float | None, length: float | None, severity: Severity, why: str) -> Anomaly:
+    def _anomaly(self, share: float | None, length: float | None, severity: Severity, why: str) -> Anomaly:
         what = f"{share:.0%} cut off" if share is not None else f"{length:.4g} tokens, at the cap"
         return Anomaly(
             kind="length-saturation",
@@ -102,5 +104,6 @@ class Truncation:
             + (f"; {why}" if why else ""),
             evidence={"rows": self._streak, "share": -1.0 if share is None else share, "length": length or 0.0},
             causes=("the reward pays for length", "the policy no longer ends its texts"),
-            remedy="read completions: if they ramble, penalise length or the missing end; if they are good, raise the cap",
+            remedy="read completions: if they ramble, penalise length or the missing end; if they are good, raise "
+            "the cap",
         )

@@ -1,4 +1,4 @@
-"""Updates that leave PPO's trust region: the policy moves further from the one that sampled than clipping allows for."""
+"""Updates that leave PPO's trust region: the policy moves further from the one that sampled than clipping allows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ CLIPPED = 0.3
 """Share of tokens whose gradient the clip cuts: healthy runs show up to .2."""
 WINDOW = 10
 ROWS = {"approx_kl": 3, "clip_ratio": 5}
-LIMITS = {"approx_kl": DISTANCE, "clip_ratio": CLIPPED}
 
 
 @dataclass(slots=True)
 class TrustRegion:
-    """Reports `trust-region-left`, a warning, once per metric: among the last 10 rows, `approx_kl` above .1 in 3, or
-    `clip_ratio` above .3 in 5.
+    """Reports `trust-region-left`, a warning, once per metric.
 
-    An identity of scale rather than a statistic, so it needs no past: what the surrogate loss promises holds near a ratio
-    of 1 only. Sources: Schulman et al., "Proximal Policy Optimization" (2017), 3; Engstrom et al., "Implementation
-    Matters in Deep Policy Gradients" (2020).
+    That is, among the last 10 rows, `approx_kl` above .1 in 3, or `clip_ratio` above .3 in 5. A bound of scale rather
+    than a statistic, so it needs no past: what the surrogate loss promises holds near a ratio of 1 only.
+
+    Sources: Schulman et al., "Proximal Policy Optimization" (2017), 3; Engstrom et al., "Implementation Matters in Deep
+    Policy Gradients" (2020).
     """
 
+    distance: float = DISTANCE
     name: str = "trust-region"
     _windows: dict[str, deque[int]] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
@@ -40,7 +41,7 @@ class TrustRegion:
         """Take one row."""
         self._count += 1
         found: list[Anomaly] = []
-        for metric, limit in LIMITS.items():
+        for metric, limit in (("approx_kl", self.distance), ("clip_ratio", CLIPPED)):
             value = metrics.get(metric)
             if value is None or not limit < value < math.inf or metric in self._reported:
                 continue

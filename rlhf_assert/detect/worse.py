@@ -30,7 +30,7 @@ LAST = 120
 
 @dataclass(slots=True)
 class WorseThanStart:
-    """Reports `reward-below-start`: the reward of the last 24 rows is under that of the first 5 while the policy moved.
+    """Reports `reward-below-start`: the last 24 rewards are under the first 5 while the policy moved away.
 
     Under means: by 4 standard errors, and by 30 % of the start's distance to the floor (as in `reward`). Moved means
     that the entropy is under .6 or over 1.5 times its start, or the KL above .3 of its limit (`limit.kl_limit`): the
@@ -38,7 +38,7 @@ class WorseThanStart:
     quarters of the start are lost, since such a policy is worse than the one that training began with.
 
     False alarms: a fall alone happens in 4 to 20 % of runs of AR(.7) noise; with a policy that moves by itself and
-    rewards that only wander, under a part of the budget (tests/calibration). Needs 29 rows of reward (of the first 120), and entropy or KL.
+    rewards that only wander, under a part of the budget. Needs 29 rows of reward (of the first 120), and entropy or KL.
     """
 
     algorithm: str = ""
@@ -53,7 +53,7 @@ class WorseThanStart:
     _reported: Severity = Severity.info
     _onset: int = 0
 
-    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:  # noqa: C901 - a chain of reasons to return early
         """Take one row; rows without a finite reward are passed over."""
         reward = metrics.get("reward")
         if reward is None or reward - reward != 0.0 or self._count >= LAST:

@@ -36,9 +36,10 @@ NOTE = 5.5
 
 _FAMILIES = {
     **dict.fromkeys(("loss", "policy_loss", "kl_div", "approx_kl", "ratio", "grad_norm"), "update"),
-    **dict.fromkeys(("reward", "reward_std", "advantage_std", "chosen_reward", "rejected_reward", "reward_margin"), "reward"),
+    **dict.fromkeys(("reward", "reward_std", "advantage_std"), "reward"),
+    **dict.fromkeys(("chosen_reward", "rejected_reward", "reward_margin"), "reward"),
 }
-"""Metrics that one batch moves together by construction (a KL penalty is part of the loss, say): one witness, not two."""
+"""Metrics that one batch moves together by construction (a KL penalty is part of the loss): one witness, not two."""
 
 _REST = 25
 _ROUNDING = 1e-6  # a spread below this share of the level is float32 rounding, not spread
