@@ -70,7 +70,7 @@ def default_detectors(
         "trust-region": lambda: TrustRegion(own("trust-region") or DISTANCE),
         "critic": Critic,
         "explosion": lambda: Explosion(own("explosion") or FACTOR),
-        "preference-loss": lambda: PreferenceLoss(budget),
+        "preference-loss": lambda: PreferenceLoss(algorithm, budget),
         "reward-collapse": lambda: RewardCollapse(budget, own("reward-collapse")),
         "reward-below-start": lambda: WorseThanStart(algorithm, config, budget),
         "update-spike": UpdateSpike,

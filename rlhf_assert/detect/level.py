@@ -5,7 +5,10 @@ outside on one side (so the median of the 8 has left, and no single row can make
 12 of the last 16 at a lower threshold. The past is the more recent half of the rows before the window: at least 30 if
 there are as many, never under 10, at most 128. The spread is the greatest of
 1.4826 MAD, 1.2533 times the mean absolute deviation (which, unlike the MAD, sees the rare values of discrete and
-skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts.
+skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts. Where a straight line explains half of the spread
+of the past, a shift against that line is measured by the spread around it: a reward that rises and then falls has left
+its level sooner than its rise would make believe. Along the line the whole spread counts, so that a steady decline is
+no shift.
 
 A level is compared with levels and not with differences of rows, so autocorrelation costs little: the thresholds in
 `budget` hold on AR(.7) noise. A random walk cannot be told from a loss of level, and is not meant to be.
@@ -30,6 +33,7 @@ WINDOW, LONG = 8, 16
 OUTSIDE = {WINDOW: 5, LONG: 12}
 MIN_PAST = 10
 MAX_PAST = 128
+EXPLAINED = 0.5
 _REST = 30
 
 
@@ -109,21 +113,41 @@ class Level:
         values = list(self.values)
         before = self._rows - self.window
         take = min(max(before // 2, min(before, 30)), MAX_PAST)
-        past = sorted(values[-self.window - take : -self.window])
-        count = len(past)
-        self.median = level = past[count // 2]
-        away = sorted([abs(value - level) for value in past])
-        spread = max(1.4826 * away[count // 2], 1.2533 * sum(away) / count, 0.02 * abs(level)) * (1.0 + 4.0 / count)
-        self.spread = spread
+        past = values[-self.window - take : -self.window]
+        self.median = level = sorted(past)[take // 2]
+        floor = 0.02 * abs(level)
+        self.spread = spread = max(_spread(past), floor) * (1.0 + 4.0 / take)
         self._due = self._rows + min(max(4, self._rows // 8), 64) - 1
+        self._low, self._high = -math.inf, math.inf
         if not 0.0 < spread < math.inf:
-            self._low, self._high = -math.inf, math.inf
             return
-        self._low, self._high = low, high = level - threshold * spread, level + threshold * spread
+        down, up = spread, spread
+        slope, rest = _detrend(past)
+        around = max(_spread(rest), floor) * (1.0 + 4.0 / take)
+        if around < EXPLAINED * spread:
+            if slope > 0.0:
+                self.spread = down = around
+            else:
+                up = around
+        self._low, self._high = low, high = level - threshold * down, level + threshold * up
         below = above = 0
         for value in values[-self.window : -1]:  # the newest is counted by `update`
             below, above = below << 1 | (value < low), above << 1 | (value > high)
         self._below, self._above = below, above
+
+
+def _spread(values: list[float]) -> float:
+    level = sorted(values)[len(values) // 2]
+    away = sorted([abs(value - level) for value in values])
+    return max(1.4826 * away[len(away) // 2], 1.2533 * sum(away) / len(away))
+
+
+def _detrend(values: list[float]) -> tuple[float, list[float]]:
+    """Return the least-squares slope per row, and the values less that slope."""
+    middle = 0.5 * (len(values) - 1)
+    slope = sum((row - middle) * value for row, value in enumerate(values))
+    slope /= sum((row - middle) * (row - middle) for row in range(len(values)))
+    return slope, [value - slope * (row - middle) for row, value in enumerate(values)]
 
 
 WATCHED: dict[str, int] = {

@@ -26,7 +26,8 @@ class PreferenceLoss:
     """Judges a logistic preference loss, recognised by its first value: ln 2 to within .01, in a log without rewards.
 
     - `preference-saturated`: the median of 20 rows is under a hundredth of ln 2. Every pair is told apart with
-      certainty, so what is still learnt is the pairs by heart: critical.
+      certainty, so what is still learnt is the pairs by heart: critical; for a reward model, which may well be given
+      easy pairs, a warning.
     - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2, and above ln 2 by 3 standard errors (corrected for
       autocorrelation). A policy that knows nothing has ln 2: this one is confidently wrong. A warning; critical if it
       still holds 20 rows later.
@@ -37,6 +38,7 @@ class PreferenceLoss:
     rewards. False alarms: its part of the budget; the first rule needs a loss that no noise around ln 2 reaches.
     """
 
+    algorithm: str = ""
     budget: Budget = field(default_factory=Budget)
     name: str = "preference-loss"
     _judged: bool | None = None
@@ -67,22 +69,23 @@ class PreferenceLoss:
         self._steps.append(step)
         found = self._margins(step, metrics)
         if loss < SOLVED:
-            found += self._saturated()
+            found += self._saturated(metrics)
         elif loss > LN2:
             found += self._diverged(step)
         return found
 
-    def _saturated(self) -> list[Anomaly]:
+    def _saturated(self, metrics: Row) -> list[Anomaly]:
         recent = list(self._losses)[-SHORT:]
         if "preference-saturated" in self._reported or len(recent) < SHORT or median(recent) >= SOLVED:
             return []
         self._reported.add("preference-saturated")
-        onset = self._steps[-SHORT]
+        scorer = self.algorithm == "reward" or ("reward_margin" in metrics and "chosen_reward" not in metrics)
+        onset = next(step for step, loss in zip(list(self._steps)[-SHORT:], recent, strict=True) if loss < SOLVED)
         return [
             Anomaly(
                 kind="preference-saturated",
                 metric="loss",
-                severity=Severity.critical,
+                severity=Severity.warning if scorer else Severity.critical,
                 onset=onset,
                 summary=f"under a hundredth of ln 2 since step {onset}: {median(recent):.2g}, "
                 "the pairs are known by heart",
