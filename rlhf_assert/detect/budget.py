@@ -45,13 +45,9 @@ class Budget:
         """Say that a statistical check has data; from now on it has its part of the rates."""
         self._claims.add(check)
 
-    def rate(self) -> float:
-        """Return the rate of each check at warning."""
-        return self.warning / max(1, len(self._claims))
-
-    def strictness(self) -> float:
-        """Return how many decades the critical rate lies under the warning rate."""
-        return math.log10(self.warning / self.critical)
+    def rate(self, *, critical: bool = False) -> float:
+        """Return the rate of each check, at warning or at critical."""
+        return (self.critical if critical else self.warning) / max(1, len(self._claims))
 
 
 def level_threshold(rate: float, window: int = 8) -> float:

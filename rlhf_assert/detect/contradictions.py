@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 
 Row = Mapping[str, float | None]
 
-_SHARES = ("reward_accuracy", "truncated_fraction", "zero_std_fraction", "clip_ratio")
+_SHARES = ("reward_accuracy", "truncated_fraction", "zero_std_fraction")
 _NEVER_NEGATIVE = ("reward_std", "advantage_std", "grad_norm", "value_loss", "response_length", "learning_rate")
 ROUNDING = 1e-6
 GROUP_LOSS = 5.0
@@ -24,8 +24,8 @@ GROUP_ROWS = 10
 class Contradictions:
     """Reports, once per metric, what arithmetic rules out. Free of false alarms by construction.
 
-    - `out-of-range`, a warning: a share (accuracy, truncation, groups without variance, clipping) outside 0..1, or a
-      standard deviation, norm, length, learning rate or squared error below 0.
+    - `out-of-range`, a warning: a share (accuracy, truncation, groups without variance) outside 0..1, or a standard
+      deviation, norm, length, learning rate or squared error below 0. A share above 1 may be in per cent: an info.
     - `contradiction`, a warning: margins that are not chosen less rejected reward, by 5 % of their size, for 5 rows.
     - `advantage-scale`, a warning: a GRPO-like loss above 5 in size in the median of 10 rows. Its advantages are not of
       unit size, so the gradient follows the rewards' scale, and clipping makes every step the same.
@@ -63,7 +63,8 @@ class Contradictions:
         if metric in self._reported:
             return []
         self._reported.add(metric)
-        return [_anomaly("out-of-range", metric, step, f"{value:.4g} at step {step}: {why}", {"value": value})]
+        found = _anomaly("out-of-range", metric, step, f"{value:.4g} at step {step}: {why}", {"value": value})
+        return [replace(found, severity=Severity.info) if metric in _SHARES and 1.0 < value <= 100.0 else found]
 
     def _margin(self, step: int, metrics: Row, margin: float) -> list[Anomaly]:
         chosen, rejected = metrics.get("chosen_reward"), metrics.get("rejected_reward")

@@ -22,6 +22,7 @@ LARGE = 1e4
 GREW = 5.0
 START = 3
 EXPLAINED = -0.5
+_EVERY = 5
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Critic:
         self._rewards.append(reward * reward + spread * spread)
         if self._count <= ROWS:
             return found + self._begin(step, loss, spread)
-        return found if self._count % 2 else found + self._go_on(step)
+        return found if self._count % _EVERY else found + self._go_on(step)
 
     def _begin(self, step: int, loss: float, spread: float) -> list[Anomaly]:
         if self._count == 1:

@@ -23,6 +23,8 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import mul
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
@@ -122,13 +124,16 @@ class Level:
         if not 0.0 < spread < math.inf:
             return
         down, up = spread, spread
-        slope, rest = _detrend(past)
-        around = max(_spread(rest), floor) * (1.0 + 4.0 / take)
-        if around < EXPLAINED * spread:
-            if slope > 0.0:
-                self.spread = down = around
-            else:
-                up = around
+        slope, share = _line(past, level)
+        if share > 0.5:  # else no line explains half of the spread
+            middle = 0.5 * (take - 1)
+            rest = [value - slope * (row - middle) for row, value in enumerate(past)]
+            around = max(_spread(rest), floor) * (1.0 + 4.0 / take)
+            if around < EXPLAINED * spread:
+                if slope > 0.0:
+                    self.spread = down = around
+                else:
+                    up = around
         self._low, self._high = low, high = level - threshold * down, level + threshold * up
         below = above = 0
         for value in values[-self.window : -1]:  # the newest is counted by `update`
@@ -142,12 +147,20 @@ def _spread(values: list[float]) -> float:
     return max(1.4826 * away[len(away) // 2], 1.2533 * sum(away) / len(away))
 
 
-def _detrend(values: list[float]) -> tuple[float, list[float]]:
-    """Return the least-squares slope per row, and the values less that slope."""
-    middle = 0.5 * (len(values) - 1)
-    slope = sum((row - middle) * value for row, value in enumerate(values))
-    slope /= sum((row - middle) * (row - middle) for row in range(len(values)))
-    return slope, [value - slope * (row - middle) for row, value in enumerate(values)]
+def _line(values: list[float], level: float) -> tuple[float, float]:
+    """Return the least-squares slope per row, and the share of the squared deviations from `level` that it explains."""
+    rows, squares = _rows(len(values))
+    slope = sum(map(mul, rows, values)) / squares
+    off = [value - level for value in values]
+    total = sum(map(mul, off, off))
+    return slope, slope * slope * squares / total if total > 0.0 else 0.0
+
+
+@lru_cache(maxsize=MAX_PAST)
+def _rows(count: int) -> tuple[list[float], float]:
+    """Return the row numbers less their mean, and the sum of their squares."""
+    rows = [row - 0.5 * (count - 1) for row in range(count)]
+    return rows, sum(map(mul, rows, rows))
 
 
 WATCHED: dict[str, int] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.budget import Budget
+from rlhf_assert.detect.budget import Budget, level_threshold
 from rlhf_assert.detect.constant import no_variance
 from rlhf_assert.detect.level import LONG, WINDOW, Level
 
@@ -29,9 +29,9 @@ class RewardCollapse:
 
     The gain is the level above the floor: 0 for rewards that were never negative, else the lowest reward so far, so
     that the rule is the same for any scale and, for signed rewards, any offset. A warning at first. Critical when it is
-    sustained (16 rows) and corroborated: four fifths of the gain lost, group variance gone, completions cut off as they
-    were not before, entropy or length off by a factor of 2, or KL up by a factor of 3. A loss that recovers stays a
-    warning, and the watch begins anew.
+    sustained (the median of 16 rows, at the critical rate) and corroborated: four fifths of the gain lost, group
+    variance gone, completions cut off as they were not before, entropy or length off by a factor of 2, or KL up by a
+    factor of 3. A loss that recovers stays a warning, and the watch begins anew.
 
     False alarms: its parts of the run's budget, one for each window. Needs 18 rows of reward.
     """
@@ -84,6 +84,7 @@ class RewardCollapse:
             evidence={
                 "value": now,
                 "level": level.median,
+                "spread": level.spread,
                 "z": (now - level.median) / level.spread,
                 "share_lost": (level.median - now) / gain,
                 "gain": gain,
@@ -109,6 +110,10 @@ class RewardCollapse:
             return []
         if len(self._since) > 4 * _MEMORY:
             del self._since[: 2 * _MEMORY]
+        spread = float(warned.evidence["spread"])
+        bound = float(warned.evidence["level"]) - spread * level_threshold(self.budget.rate(critical=True), LONG)
+        if self.threshold is None and median(_known(self._since[-SUSTAINED:], "reward")) > bound:
+            return []
         under = [value <= self._bound for value in _known(self._since[-SUSTAINED:], "reward")]
         if len(under) < SUSTAINED or sum(under) < SUSTAINED - 3:
             return []

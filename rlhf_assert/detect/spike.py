@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,32 +35,30 @@ class UpdateSpike:
     _past: dict[str, deque[float]] = field(
         default_factory=lambda: {"kl_div": deque(maxlen=PAST), "grad_norm": deque(maxlen=PAST)}
     )
-    _levels: dict[str, float] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=lambda: {"kl_div": 0, "grad_norm": 0})
+    _limits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("kl_div", "grad_norm"), math.inf))
+    _due: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("kl_div", "grad_norm"), 0))
     _leapt: dict[str, tuple[int, float]] = field(default_factory=dict)
     _row: int = 0
     _quiet: int = 0
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
-        self._row += 1
+        self._row = row = self._row + 1
         times: dict[str, float] = {}
         for metric, past in self._past.items():
             value = metrics.get(metric)
             if value is None or value - value != 0.0:
                 continue
-            count = self._counts[metric]
-            self._counts[metric] = count + 1
-            if count >= MIN_PAST:
-                if count % _REFRESH == 0:
-                    self._levels[metric] = median(past)
-                level = self._levels.get(metric, 0.0)
-                if level > 0.0 and value > KL_TIMES * level:
-                    factor = value / median(past) if median(past) > 0.0 else 0.0
-                    if metric == "kl_div" or value > BEYOND * max(past):
-                        times[metric] = factor
+            if row >= self._due[metric] and len(past) >= MIN_PAST:
+                level = median(past)
+                self._limits[metric] = KL_TIMES * level if level > 0.0 else math.inf
+                self._due[metric] = row + _REFRESH
+            if value > self._limits[metric]:
+                level = median(past)
+                if level > 0.0 and (metric == "kl_div" or value > BEYOND * max(past)):
+                    times[metric] = value / level
             past.append(value)
-        if not times or self._row < self._quiet:
+        if not times or row < self._quiet:
             return []
         return self._judge(step, metrics, times)
 

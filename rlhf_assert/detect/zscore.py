@@ -144,8 +144,11 @@ class _Window:
     def settle(self) -> None:
         """Compute the moments from the values."""
         values, count = self.values, len(self.values)
-        self.mean = mean = sum(value / count for value in values)
-        self.spread = math.sqrt(sum((value - mean) * (value - mean) for value in values) / (count - 1))
+        total = sum(values)
+        # The sum of values near the largest float overflows, their mean does not.
+        self.mean = mean = total / count if total - total == 0.0 else sum([value / count for value in values])
+        off = [value - mean for value in values]
+        self.spread = math.sqrt(sum([value * value for value in off]) / (count - 1))
         reach = 0.5 * self.threshold * self.spread
         self.low, self.high = mean - reach, mean + reach
         self.rest = _REST

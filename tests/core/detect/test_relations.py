@@ -127,7 +127,7 @@ def test_the_first_twenty_rows_and_supervised_gradients_may_leap(find: Any) -> N
 @pytest.mark.parametrize(
     ("row", "metric"),
     [
-        ({"reward_accuracy": 1.2}, "reward_accuracy"),
+        ({"reward_accuracy": 120.0}, "reward_accuracy"),
         ({"reward_std": -0.1}, "reward_std"),
         ({"truncated_fraction": -0.5}, "truncated_fraction"),
         ({"grad_norm": -1.0}, "grad_norm"),
@@ -135,6 +135,12 @@ def test_the_first_twenty_rows_and_supervised_gradients_may_leap(find: Any) -> N
 )
 def test_values_that_cannot_be_are_told_once(find: Any, row: dict[str, float], metric: str) -> None:
     assert told(find(Contradictions(), [row] * 3)) == [("out-of-range", metric, Severity.warning, 1)]
+
+
+def test_a_share_in_per_cent_is_a_note(find: Any) -> None:
+    assert told(find(Contradictions(), [{"reward_accuracy": 85.0}] * 3)) == [
+        ("out-of-range", "reward_accuracy", Severity.info, 1)
+    ]
 
 
 def test_margins_are_chosen_less_rejected(find: Any) -> None:
