@@ -30,8 +30,8 @@ _SEQUENCE_SUM = ("ppo", "online-dpo")
 def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = None) -> float:
     """Return the limit of `kl_div` in nats: per token, or times the response length where the KL is a sequence sum.
 
-    PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it, or with an
-    entropy that no single token can have.
+    PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it, or with
+    an entropy that no single token can have.
     """
     if algorithm not in _SEQUENCE_SUM and (algorithm or not _looks_summed(row)):
         return LIMIT_PER_TOKEN
