@@ -35,6 +35,7 @@ CHECKS = {
     "critic": "",
     "explosion": "times the median",
     "preference-loss": "",
+    "loss-rise": "",
     "reward-collapse": "spreads below the level",
     "reward-below-start": "",
     "update-spike": "",

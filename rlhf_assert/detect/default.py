@@ -16,6 +16,7 @@ from rlhf_assert.detect.explosion import FACTOR, Explosion
 from rlhf_assert.detect.identities import StepOne
 from rlhf_assert.detect.level import LevelShift
 from rlhf_assert.detect.limit import KLRunaway
+from rlhf_assert.detect.loss import LossRise
 from rlhf_assert.detect.nonfinite import NonFinite
 from rlhf_assert.detect.noupdate import NoUpdate
 from rlhf_assert.detect.preference import PreferenceLoss
@@ -71,6 +72,7 @@ def default_detectors(
         "critic": Critic,
         "explosion": lambda: Explosion(own("explosion") or FACTOR),
         "preference-loss": lambda: PreferenceLoss(algorithm, budget),
+        "loss-rise": lambda: LossRise(budget),
         "reward-collapse": lambda: RewardCollapse(budget, own("reward-collapse")),
         "reward-below-start": lambda: WorseThanStart(algorithm, config, budget),
         "update-spike": UpdateSpike,
