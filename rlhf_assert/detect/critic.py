@@ -22,7 +22,7 @@ LARGE = 1e4
 GREW = 5.0
 START = 3
 EXPLAINED = -0.5
-_EVERY = 5
+_EVERY = 10
 
 
 @dataclass(slots=True)

@@ -38,7 +38,6 @@ class Entropy:
         self._outside = False
         self._recent: deque[tuple[int, Row]] = deque(maxlen=ROWS)
         self._previous_reward: float | None = None
-        self._dead: deque[bool] = deque(maxlen=ROWS)
         self._streaks = {"entropy-collapse": 0, "entropy-explosion": 0}
         self._onsets = {"entropy-collapse": 0, "entropy-explosion": 0}
         self._reported: dict[str, Severity] = {}
@@ -56,7 +55,6 @@ class Entropy:
             sound = level > 0.0 and min(self._start) >= 0.0
             self._low, self._high = (0.1 * level, 3.0 * level) if sound else (-math.inf, math.inf)
         self._recent.append((step, metrics))
-        self._dead.append(bool(no_variance(metrics)))
         if self._low <= value <= self._high:
             if self._outside:
                 self._outside = False
@@ -112,7 +110,7 @@ class Entropy:
         values = [row["entropy"] or 0.0 for _, row in self._recent]
         if max(values) < 1e-3 * self._level:
             return "sampling gives the same answer every time"
-        if all(self._dead):
+        if all(no_variance(row) for _, row in self._recent):
             return "no group of completions has reward variance"
         if self._reward() <= median(self._rewards):
             return "the reward is not above its start"

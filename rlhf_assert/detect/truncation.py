@@ -39,7 +39,7 @@ class Truncation:
     _onset: int = 0
     _reported: Severity | None = None
 
-    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:  # noqa: C901 - hot: calls would cost more
         """Take one row; rows that tell neither the share nor the length are passed over."""
         share, length = metrics.get("truncated_fraction"), metrics.get("response_length")
         reward = metrics.get("reward")
@@ -49,6 +49,14 @@ class Truncation:
         if entropy is not None and entropy > self._entropy and len(self._rewards) <= START:
             self._entropy = entropy
         if share is None and length is None:
+            return []
+        if (
+            share is not None
+            and share < SHARE
+            and self._reported is None
+            and len(self._start["truncated_fraction"]) >= START
+        ):
+            self._streak = 0  # nearly every row; the length only counts where no share is logged
             return []
         pinned = self._pinned("truncated_fraction", share)
         if share is None:
