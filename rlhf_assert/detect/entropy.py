@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from statistics import median
@@ -33,9 +34,10 @@ class Entropy:
         self._start: list[float] = []
         self._rewards: list[float] = []
         self._level = 0.0
+        self._low, self._high = -math.inf, math.inf
+        self._outside = False
         self._recent: deque[tuple[int, Row]] = deque(maxlen=ROWS)
         self._previous_reward: float | None = None
-        self._dead: deque[bool] = deque(maxlen=ROWS)
         self._streaks = {"entropy-collapse": 0, "entropy-explosion": 0}
         self._onsets = {"entropy-collapse": 0, "entropy-explosion": 0}
         self._reported: dict[str, Severity] = {}
@@ -48,16 +50,19 @@ class Entropy:
         if len(self._start) < ROWS:
             self._start.append(value)
             self._rewards.append(reward)
-            self._level = max(self._start)
+            self._level = level = max(self._start)
+            # A negative one is no entropy of tokens (a differential entropy, or a bonus with its sign).
+            sound = level > 0.0 and min(self._start) >= 0.0
+            self._low, self._high = (0.1 * level, 3.0 * level) if sound else (-math.inf, math.inf)
         self._recent.append((step, metrics))
-        self._dead.append(bool(no_variance(metrics)))
-        if self._level <= 0.0 or min(self._start) < 0.0:
-            return []  # not an entropy of tokens (a differential entropy, or a bonus with its sign)
+        if self._low <= value <= self._high:
+            if self._outside:
+                self._outside = False
+                self._streaks = dict.fromkeys(self._streaks, 0)
+            return []
+        self._outside = True
         found = []
-        for kind, outside in (
-            ("entropy-collapse", value < 0.1 * self._level),
-            ("entropy-explosion", value > 3.0 * self._level),
-        ):
+        for kind, outside in (("entropy-collapse", value < self._low), ("entropy-explosion", value > self._high)):
             if not outside:
                 self._streaks[kind] = 0
                 continue
@@ -105,7 +110,7 @@ class Entropy:
         values = [row["entropy"] or 0.0 for _, row in self._recent]
         if max(values) < 1e-3 * self._level:
             return "sampling gives the same answer every time"
-        if all(self._dead):
+        if all(no_variance(row) for _, row in self._recent):
             return "no group of completions has reward variance"
         if self._reward() <= median(self._rewards):
             return "the reward is not above its start"

@@ -31,7 +31,7 @@ _WATCHED = {
 
 @dataclass(slots=True)
 class Explosion:
-    """Reports a metric above 50 times its median and 5 times its maximum so far, for 3 rows in succession.
+    """Reports a metric above `factor` (50) times its median and 5 times its maximum so far, for 3 rows in succession.
 
     The past is the last 50 rows that were not such, at least 10, all positive. A value loss that grows with the reward
     takes its past along; a value head that was replaced does not. A critic that far off gives advantages that are
@@ -39,6 +39,7 @@ class Explosion:
     KL: in supervised and preference training it rises 20 to 200 fold when learning begins.
     """
 
+    factor: float = FACTOR
     name: str = "explosion"
     _past: dict[str, deque[float]] = field(default_factory=lambda: {metric: deque(maxlen=50) for metric in _WATCHED})
     _streaks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_WATCHED, 0))
@@ -54,7 +55,7 @@ class Explosion:
                 continue
             if metric == "grad_norm" and "reward" not in metrics and "kl_div" not in metrics:
                 continue
-            if len(past) >= HISTORY and value > 5 * past[-1] and _beyond(past, value):
+            if len(past) >= HISTORY and value > 5 * past[-1] and _beyond(past, value, self.factor):
                 if self._streaks[metric] == 0:
                     self._onsets[metric] = step
                 self._streaks[metric] += 1
@@ -67,8 +68,8 @@ class Explosion:
         return found
 
 
-def _beyond(past: deque[float], value: float) -> bool:
-    return value > 5 * max(past) and value > FACTOR * median(past) > 0
+def _beyond(past: deque[float], value: float, factor: float) -> bool:
+    return value > 5 * max(past) and value > factor * median(past) > 0
 
 
 def _anomaly(metric: str, onset: int, value: float, level: float, step: int) -> Anomaly:

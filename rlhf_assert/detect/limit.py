@@ -19,6 +19,8 @@ LIMIT_PER_TOKEN = 1.0
 GRPO logs stay under 0.7 in any 5 rows, the worst of them from quantised policies."""
 DEFAULT_RESPONSE_LENGTH = 53
 """Tokens; the default of TRL's PPOConfig.response_length, for a sequence sum in a log that tells no length."""
+LARGEST_ENTROPY = 12.5
+"""Nats: ln of a vocabulary of 268,000."""
 ROWS = 5
 """Rows in succession above the limit that count as sustained; healthy runs spike for one or two."""
 
@@ -28,9 +30,10 @@ _SEQUENCE_SUM = ("ppo", "online-dpo")
 def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = None) -> float:
     """Return the limit of `kl_div` in nats: per token, or times the response length where the KL is a sequence sum.
 
-    PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it.
+    PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it, or with
+    an entropy that no single token can have.
     """
-    if algorithm not in _SEQUENCE_SUM and (algorithm or row.get("value_loss") is None):
+    if algorithm not in _SEQUENCE_SUM and (algorithm or not _looks_summed(row)):
         return LIMIT_PER_TOKEN
     config = config or {}
     length = row.get("response_length")
@@ -38,6 +41,10 @@ def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = N
         if isinstance(known, int | float) and 0 < known < math.inf:
             return LIMIT_PER_TOKEN * known
     return LIMIT_PER_TOKEN * DEFAULT_RESPONSE_LENGTH
+
+
+def _looks_summed(row: Row) -> bool:
+    return row.get("value_loss") is not None or (row.get("entropy") or 0.0) > LARGEST_ENTROPY
 
 
 class KLRunaway:

@@ -51,12 +51,28 @@ class NoUpdate:
         self._streaks = [0] * len(self._rules)
         self._onsets = [0] * len(self._rules)
         self._first = True
+        self._standing = False
         self._rate_was_positive = False
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
+        get = metrics.get
+        rate = get("learning_rate")
+        if (
+            rate != 0.0
+            and get("grad_norm") != 0.0
+            and get("reward_margin") != 0.0
+            and not _near(get("kl_div"), 0.0, 1e-5)
+            and not _near(get("loss"), LN2, 1e-5)
+        ):  # nearly every row: no rule can hold
+            if self._standing:
+                self._streaks = [min(streak, 0) for streak in self._streaks]
+                self._standing = False
+            self._first = False
+            self._rate_was_positive = self._rate_was_positive or (rate is not None and rate > 0.0)
+            return []
+        self._standing = True
         found: list[Anomaly] = []
-        rate = metrics.get("learning_rate")
         for index, rule in enumerate(self._rules):
             if self._streaks[index] < 0:
                 continue  # reported

@@ -31,9 +31,15 @@ UNTESTED = frozenset(
 )
 """Metrics whose healthy values do spike; they are tested only if `thresholds` names them."""
 
-SPIKY = frozenset({"kl_div", "grad_norm", "loss", "policy_loss"})
-"""Metrics in which single rows at 10 to 40 times the median are common in healthy public runs (and, through the KL
-penalty, the loss)."""
+NOTE = 5.5
+"""Standard deviations from which a value is worth a note, if it also is 1.5 times as far out as any of its window."""
+
+_FAMILIES = {
+    **dict.fromkeys(("loss", "policy_loss", "kl_div", "approx_kl", "ratio", "grad_norm"), "update"),
+    **dict.fromkeys(("reward", "reward_std", "advantage_std"), "reward"),
+    **dict.fromkeys(("chosen_reward", "rejected_reward", "reward_margin"), "reward"),
+}
+"""Metrics that one batch moves together by construction (a KL penalty is part of the loss): one witness, not two."""
 
 _REST = 25
 _ROUNDING = 1e-6  # a spread below this share of the level is float32 rounding, not spread
@@ -47,8 +53,8 @@ class ZScore:
     such a window has no scale. One step is at most a warning, since healthy runs spike and recover; after a report the
     metric is quiet for as many steps as the window holds.
 
-    In `SPIKY` metrics a spike is an info, unless `thresholds` names the metric, or KL and gradient spike together, by
-    5 and 20 times their medians: then the batch did move the policy.
+    A value alone is an info: tails as heavy as those of healthy runs reach any threshold in the end. It is a warning
+    where a metric of another family spikes in the same row, at the threshold too, or where the user set the threshold.
 
     Args:
         threshold: standard deviations from which a value counts.
@@ -68,11 +74,12 @@ class ZScore:
         if window < self.minimum_history:
             raise UsageError(f"window={window}, but a z-score needs at least {self.minimum_history} values")
         self._thresholds = dict.fromkeys(UNTESTED, math.inf) | dict(thresholds or {})
-        self._notes = SPIKY - set(thresholds or {})
+        self._asked = frozenset(thresholds or {})
         for metric, limit in {"anomaly_threshold": threshold, **self._thresholds}.items():
             if not limit > 0:
                 raise UsageError(f"{metric}: a z-score threshold of {limit}, but it must be above 0")
         self._threshold = threshold
+        self._default = threshold == THRESHOLD
         self._size = window
         self._windows: dict[str, _Window | None] = {}
 
@@ -98,16 +105,20 @@ class ZScore:
         return self._weigh(found) if found else found
 
     def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
-        """Return the anomalies of one row, those in spiky metrics as notes unless KL and gradient spiked together."""
-        times = {anomaly.metric: float(anomaly.evidence["times_median"]) for anomaly in found}
-        if times.get("kl_div", 0.0) >= 5.0 and times.get("grad_norm", 0.0) >= 20.0:
-            return found
+        """Return the anomalies of one row; those that nothing corroborates and nobody asked for are infos."""
+        far = {anomaly.metric for anomaly in found if abs(float(anomaly.evidence["z"])) >= self._threshold}
+        witnesses = {_FAMILIES.get(metric, metric) for metric in far}
         return [
-            replace(anomaly, severity=Severity.info) if anomaly.metric in self._notes else anomaly for anomaly in found
+            anomaly
+            if anomaly.metric in self._asked or (anomaly.metric in far and (len(witnesses) > 1 or not self._default))
+            else replace(anomaly, severity=Severity.info)
+            for anomaly in found
         ]
 
     def _open(self, metric: str) -> _Window | None:
         threshold = self._thresholds.get(metric, self._threshold)
+        if self._default and metric not in self._asked and threshold < math.inf:
+            threshold = NOTE
         window = None if threshold == math.inf else _Window(self._size, threshold, self.minimum_history)
         self._windows[metric] = window
         return window
@@ -133,8 +144,11 @@ class _Window:
     def settle(self) -> None:
         """Compute the moments from the values."""
         values, count = self.values, len(self.values)
-        self.mean = mean = sum(value / count for value in values)
-        self.spread = math.sqrt(sum((value - mean) * (value - mean) for value in values) / (count - 1))
+        total = sum(values)
+        # The sum of values near the largest float overflows, their mean does not.
+        self.mean = mean = total / count if total - total == 0.0 else sum([value / count for value in values])
+        off = [value - mean for value in values]
+        self.spread = math.sqrt(sum([value * value for value in off]) / (count - 1))
         reach = 0.5 * self.threshold * self.spread
         self.low, self.high = mean - reach, mean + reach
         self.rest = _REST
@@ -151,6 +165,8 @@ class _Window:
             return []
         score = (value - self.mean) / self.spread
         if abs(score) <= self.threshold or step < self.quiet_until:
+            return []
+        if self.threshold == NOTE and abs(value - level) < 1.5 * max(abs(other - level) for other in self.values):
             return []
         self.quiet_until = step + (self.values.maxlen or 0)
         return [

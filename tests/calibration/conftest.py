@@ -81,8 +81,12 @@ SHAPES = {
 }
 
 
-def simulate(shape: str, steps: int, seed: int) -> list[Row]:
-    """Rows of 9 metrics: signed ones around their level, positive ones with a noise of 20 %, always above 0."""
+def simulate(shape: str, steps: int, seed: int, rewards: str = "signed") -> list[Row]:
+    """Rows of 9 metrics: signed ones around their level, positive ones with a noise of 20 %, always above 0.
+
+    `rewards` is a key of `REWARDS`. With `learning` the reward rises by 10 standard deviations and then stays, while
+    entropy falls to 30 % and KL rises tenfold, as in a training that works.
+    """
     noise = random.Random(f"{shape} {seed}")
     draws = {name: SHAPES[shape](noise, steps) for name in (*POSITIVE, *SIGNED)}
     rows = []
@@ -96,10 +100,34 @@ def simulate(shape: str, steps: int, seed: int) -> list[Row]:
         row["learning_rate"] = 1e-3 * (1 - step / (steps + 1))
         row["zero_std_fraction"] = noise.choice([0.0, 0.0, 0.125, 0.25])
         row["truncated_fraction"] = 0.0
+        share = min(1.0, 3.0 * step / steps)
+        row["reward"] = REWARDS[rewards](float(row["reward"] or 0.0), share, noise)
+        if rewards == "huge":
+            row["reward_std"] = 1000.0 * POSITIVE["reward_std"]
+        if rewards == "learning":
+            row["entropy"] = (row["entropy"] or 0.0) * (1.0 - 0.7 * share)
+            row["kl_div"] = (row["kl_div"] or 0.0) * (0.2 + 9.0 * step / steps)
         if step == 1:
             row["kl_div"] = 0.0
         rows.append(Row(step, None, row))
     return rows
+
+
+REWARDS: dict[str, Callable[[float, float, random.Random], float]] = {
+    "signed": lambda value, share, noise: value - 0.5,
+    "positive": lambda value, share, noise: math.exp(value - 0.5),
+    "negative": lambda value, share, noise: value - 5.0,
+    "huge": lambda value, share, noise: 1000.0 * value,
+    "binary": lambda value, share, noise: float(noise.random() < 0.3),
+    "sparse": lambda value, share, noise: float(noise.random() < 0.03),
+    "learning": lambda value, share, noise: value + 3.0 * share,
+}
+"""Kind of reward -> its value from a draw around .5 with a standard deviation of .3, and the share of the rise done."""
+
+
+@pytest.fixture(scope="session")
+def kinds_of_reward() -> tuple[str, ...]:
+    return tuple(REWARDS)
 
 
 @pytest.fixture(scope="session")
@@ -108,16 +136,57 @@ def shapes() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def false_alarms() -> Callable[[str, int, int], dict[str, float]]:
-    """Return a function (shape, steps, runs) -> share of runs with an alarm at warning or above, and at critical."""
+def false_alarms() -> Callable[..., dict[str, float]]:
+    """Return a function (shape, steps, runs, rewards) -> share of runs with a warning or worse, and with a critical."""
 
-    def measure(shape: str, steps: int, runs: int) -> dict[str, float]:
+    def measure(shape: str, steps: int, runs: int, rewards: str = "signed") -> dict[str, float]:
         warned = critical = 0
         for seed in range(runs):
             detectors = default_detectors("grpo", {"beta": 0.04})
-            worst = max((a.severity for a in discover(simulate(shape, steps, seed), detectors)), default=Severity.info)
+            worst = max(
+                (a.severity for a in discover(simulate(shape, steps, seed, rewards), detectors)), default=Severity.info
+            )
             warned += worst >= Severity.warning
             critical += worst >= Severity.critical
         return {"warning": round(warned / runs, 4), "critical": round(critical / runs, 4)}
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def detection() -> Callable[[str, float, int], dict[str, float]]:
+    """Return a function (change, size in standard deviations, runs) -> share of runs that found it, and median delay.
+
+    The change is planted in the reward of 120 rows of independent noise, at row 60: a `level` that falls and stays, a
+    `drift` that takes 40 rows to fall as far, a one-row `spike`. Found means reported with an onset from 5 rows before
+    it, at warning for a level and a drift, as a note for a spike; within 10 rows for a level, 60 for a drift.
+    """
+
+    def measure(change: str, size: float, runs: int) -> dict[str, float]:
+        delays = []
+        for seed in range(runs):
+            noise = random.Random(f"{change} {size} {seed}")
+            place, level = 60, 1.0
+            found = None
+            detectors = default_detectors("grpo", {"beta": 0.04})
+            for step in range(1, 121):
+                part = {
+                    "level": float(step >= place),
+                    "drift": min(1.0, max(0.0, (step - place) / 40)),
+                    "spike": float(step == place),
+                }[change]
+                row = {"reward": level + 0.1 * (noise.gauss(0.0, 1.0) - size * part), "reward_std": 0.2}
+                for detector in detectors:
+                    for anomaly in detector.update(step, row):
+                        serious = anomaly.severity >= Severity.warning or change == "spike"
+                        if found is None and serious and anomaly.onset >= place - 5:
+                            found = step
+            delays.append(math.inf if found is None else found - place)
+        within = {"level": 10, "drift": 60, "spike": 0}[change]
+        hits = sorted(delay for delay in delays if delay <= within)
+        return {
+            "found": round(len(hits) / runs, 4),
+            "median_delay": hits[len(hits) // 2] if hits else -1,
+        }
 
     return measure

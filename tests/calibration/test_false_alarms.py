@@ -14,46 +14,63 @@ import pytest
 
 TABLE = Path(__file__).with_name("false_alarms.json")
 RUNS = {40: 400, 200: 200, 1000: 40}
-Measure = Callable[[str, int, int], dict[str, float]]
+BUDGET = {"warning": 0.05, "critical": 0.005}
+GATED = ("iid", "ar(.7)", "t3", "lognormal", "discrete", "trending")
+Measure = Callable[..., dict[str, float]]
+Table = dict[str, dict[str, dict[str, float]]]
 
 
 @pytest.fixture(scope="module")
-def table() -> dict[str, dict[str, dict[str, float]]]:
-    return json.loads(TABLE.read_text())["share_of_runs_with_an_alarm"]
+def table() -> dict[str, Table]:
+    return json.loads(TABLE.read_text())
 
 
-def test_the_table_holds_the_bars(table: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Nothing critical anywhere, and no warning on light-tailed noise; random walks are reported only.
-
-    On tails as heavy as t3 and lognormal in all of a run's metrics at once, single values warn in a few short runs.
-    """
-    for shape in ("iid", "ar(.7)", "discrete", "trending"):
-        for cell in table[shape].values():
-            assert cell == {"warning": 0.0, "critical": 0.0}, shape
-    for shape in ("t3", "lognormal"):
-        assert {cell["critical"] for cell in table[shape].values()} == {0.0}, shape
-        assert table[shape]["40"]["warning"] <= 0.03, shape
-        assert table[shape]["200"]["warning"] <= 0.25, shape
+def excess(share: float, runs: int, budget: float) -> bool:
+    """Return whether a share is above 1.5 times the budget by more than one run (few runs tell no more)."""
+    return share * runs > max(1.5 * budget * runs, 1.0) + 1e-9
 
 
-@pytest.mark.parametrize("shape", ["iid", "ar(.7)", "t3", "lognormal", "discrete", "trending"])
-def test_a_part_of_the_table_is_still_true(
-    false_alarms: Measure, table: dict[str, dict[str, dict[str, float]]], shape: str
-) -> None:
+@pytest.mark.parametrize("part", ["by_noise", "by_reward"])
+def test_every_cell_is_within_the_budget(table: dict[str, Table], part: str) -> None:
+    """Random walks are reported only: nothing tells one from a real loss of level."""
+    runs = RUNS if part == "by_noise" else dict.fromkeys(RUNS, table["runs_by_reward"])
+    for shape, cells in table[part].items():
+        if shape == "random-walk":
+            continue
+        for steps, cell in cells.items():
+            for severity, share in cell.items():
+                assert not excess(share, runs[int(steps.split()[-1])], BUDGET[severity]), (shape, steps, cell)
+
+
+@pytest.mark.parametrize("shape", GATED)
+def test_a_part_of_the_table_is_still_true(false_alarms: Measure, table: dict[str, Table], shape: str) -> None:
     """The first 40 of the same seeded runs: their alarms are among those of the table."""
     runs = 40
     found = false_alarms(shape, 40, runs)
     for severity, share in found.items():
-        assert share * runs <= table[shape]["40"][severity] * RUNS[40] + 1e-9
+        assert share * runs <= table["by_noise"][shape]["40"][severity] * RUNS[40] + 1e-9
 
 
 @pytest.mark.slow
-def test_the_whole_table_is_true(false_alarms: Measure, shapes: tuple[str, ...]) -> None:
-    found = {shape: {str(steps): false_alarms(shape, steps, runs) for steps, runs in RUNS.items()} for shape in shapes}
+def test_the_whole_table_is_true(
+    false_alarms: Measure, shapes: tuple[str, ...], kinds_of_reward: tuple[str, ...]
+) -> None:
+    by_reward = 40
     document = {
-        "detectors": "default_detectors('grpo', {'beta': 0.04}), 12 metrics a row",
+        "detectors": "default_detectors('grpo', {'beta': 0.04}), 12 metrics a row, budget .05 and .005",
         "runs": {str(steps): runs for steps, runs in RUNS.items()},
-        "share_of_runs_with_an_alarm": found,
+        "runs_by_reward": by_reward,
+        "by_noise": {
+            shape: {str(steps): false_alarms(shape, steps, runs) for steps, runs in RUNS.items()} for shape in shapes
+        },
+        "by_reward": {
+            kind: {
+                f"{shape} {steps}": false_alarms(shape, steps, by_reward, kind)
+                for shape in GATED
+                for steps in (40, 200)
+            }
+            for kind in kinds_of_reward
+        },
     }
     if os.environ.get("RLHF_ASSERT_RECALIBRATE"):
         TABLE.write_text(json.dumps(document, indent=1) + "\n")

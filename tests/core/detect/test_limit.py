@@ -105,3 +105,9 @@ def test_what_does_not_grow_has_an_onset_all_the_same(values: list[float]) -> No
     onset, growth = growth_onset(deque(enumerate(values, 1)), floor=0.1)
     assert 1 <= onset <= len(values)
     assert growth == 1.0
+
+
+def test_an_entropy_that_no_token_can_have_tells_of_sums_over_the_sequence() -> None:
+    assert kl_limit({"kl_div": 2.0, "entropy": 3.0}) == 1.0
+    assert kl_limit({"kl_div": 2.0, "entropy": 40.0, "response_length": 20.0}) == 20.0
+    assert kl_limit({"kl_div": 2.0, "entropy": 40.0}, "grpo") == 1.0

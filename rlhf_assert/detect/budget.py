@@ -1,0 +1,56 @@
+"""The false-alarm budget of a run: rates in, thresholds out.
+
+The user says which share of healthy runs may be flagged; the rate is split evenly over the statistical checks that have
+data (Bonferroni: valid whatever their dependence), and each check turns its part into a threshold. Invariants and
+identities do not draw on the budget: they cannot happen in a run that does what it should.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from rlhf_assert.errors import UsageError
+
+LEVEL_SCORES = {8: (2.8, 0.9), 16: (1.8, 0.6)}
+"""Window of `rlhf_assert.detect.level.Level` -> the score that 5 % of runs of 1,000 rows of AR(.7) noise exceed in one
+direction, and what a tenth of the rate adds. Independent noise, tails as heavy as t3 and lognormal, and benign trends
+stay under it; so do shorter runs. tests/calibration/levels.json has the table."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """Shares of healthy runs that may be flagged, and the checks that share them.
+
+    Attributes:
+        warning: share of healthy runs that may show a warning or worse.
+        critical: share of healthy runs that may show a critical.
+
+    Raises:
+        UsageError: a rate outside 0..1 (0 and 1 excluded), or more criticals than warnings.
+    """
+
+    warning: float = 0.05
+    critical: float = 0.005
+    _claims: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for name, rate in (("warning", self.warning), ("critical", self.critical)):
+            if not 0.0 < rate < 1.0:
+                raise UsageError(f"false-alarm rate {name}={rate}, but it must lie between 0 and 1")
+        if self.critical > self.warning:
+            raise UsageError(f"false-alarm rates: critical={self.critical} is above warning={self.warning}")
+
+    def claim(self, check: str) -> None:
+        """Say that a statistical check has data; from now on it has its part of the rates."""
+        self._claims.add(check)
+
+    def rate(self, *, critical: bool = False) -> float:
+        """Return the rate of each check, at warning or at critical."""
+        return (self.critical if critical else self.warning) / max(1, len(self._claims))
+
+
+def level_threshold(rate: float, window: int = 8) -> float:
+    """Return the score of a level shift, in spreads, that a share `rate` of healthy runs exceeds."""
+    base, decade = LEVEL_SCORES[window]
+    return base + decade * math.log10(0.05 / rate)

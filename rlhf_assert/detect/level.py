@@ -1,0 +1,221 @@
+"""Level shifts: a metric that leaves its own earlier level, and stays away.
+
+A row is outside if it lies more than `threshold` spreads from the median of the past; a shift is 5 of the last 8 rows
+outside on one side (so the median of the 8 has left, and no single row can make it), or, for what is slower or smaller,
+12 of the last 16 at a lower threshold. The past is the more recent half of the rows before the window: at least 30 if
+there are as many, never under 10, at most 128. The spread is the greatest of
+1.4826 MAD, 1.2533 times the mean absolute deviation (which, unlike the MAD, sees the rare values of discrete and
+skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts. Where a straight line explains half of the spread
+of the past, a shift against that line is measured by the spread around it: a reward that rises and then falls has left
+its level sooner than its rise would make believe. Along the line the whole spread counts, so that a steady decline is
+no shift.
+
+A level is compared with levels and not with differences of rows, so autocorrelation costs little: the thresholds in
+`budget` hold on AR(.7) noise. A random walk cannot be told from a loss of level, and is not meant to be.
+
+Sources: P. J. Huber, "Robust Statistics" (1981), for the spreads; M. Basseville, I. Nikiforov, "Detection of Abrupt
+Changes" (1993), 2.1 (finite moving average), for the window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import mul
+
+from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.budget import Budget, level_threshold
+
+Row = Mapping[str, float | None]
+
+WINDOW, LONG = 8, 16
+OUTSIDE = {WINDOW: 5, LONG: 12}
+MIN_PAST = 10
+MAX_PAST = 128
+EXPLAINED = 0.5
+_REST = 30
+
+
+class Level:
+    """The level of one metric, and whether its last rows have left it. Constant memory; a row costs a comparison.
+
+    Args:
+        window: 8 or 16 rows.
+
+    Attributes:
+        window: the same.
+        median: the level of the past.
+        spread: its spread.
+    """
+
+    __slots__ = (
+        "_above",
+        "_below",
+        "_due",
+        "_high",
+        "_low",
+        "_mask",
+        "_outside",
+        "_quiet",
+        "_rows",
+        "median",
+        "spread",
+        "values",
+        "window",
+    )
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window
+        self.values: deque[float] = deque(maxlen=window + MAX_PAST)
+        self.median = self.spread = 0.0
+        self._outside, self._mask = OUTSIDE[window], (1 << window) - 1
+        self._low, self._high = -math.inf, math.inf
+        self._below = self._above = 0
+        self._rows = self._quiet = 0
+        self._due = window + MIN_PAST - 1
+
+    def update(self, value: float, budget: Budget, threshold: float | None = None) -> int:
+        """Take a finite value; return -1 or 1 with the row that completes a shift down or up, else 0.
+
+        Args:
+            value: the value.
+            budget: what sets the threshold, unless `threshold` does.
+            threshold: spreads from the median beyond which a row is outside.
+        """
+        values = self.values
+        values.append(value)
+        self._rows = rows = self._rows + 1
+        if rows > self._due:
+            self._refresh(level_threshold(budget.rate(), self.window) if threshold is None else threshold)
+        if self._low <= value <= self._high:
+            if self._below or self._above:
+                self._below = self._below << 1 & self._mask
+                self._above = self._above << 1 & self._mask
+            return 0
+        if value < self._low:
+            self._below, self._above = self._below << 1 & self._mask | 1, self._above << 1 & self._mask
+            direction, count = -1, self._below.bit_count()
+        else:
+            self._above, self._below = self._above << 1 & self._mask | 1, self._below << 1 & self._mask
+            direction, count = 1, self._above.bit_count()
+        if count < self._outside or rows < self._quiet:
+            return 0
+        self._quiet = rows + _REST
+        return direction
+
+    def back(self) -> int:
+        """Return how many rows ago the shift that was just reported began."""
+        bits = self._below or self._above
+        return bits.bit_length() - 1
+
+    def _refresh(self, threshold: float) -> None:
+        values = list(self.values)
+        before = self._rows - self.window
+        take = min(max(before // 2, min(before, 30)), MAX_PAST)
+        past = values[-self.window - take : -self.window]
+        self.median = level = sorted(past)[take // 2]
+        floor = 0.02 * abs(level)
+        self.spread = spread = max(_spread(past), floor) * (1.0 + 4.0 / take)
+        self._due = self._rows + min(max(4, self._rows // 8), 64) - 1
+        self._low, self._high = -math.inf, math.inf
+        if not 0.0 < spread < math.inf:
+            return
+        down, up = spread, spread
+        slope, share = _line(past, level)
+        if share > 0.5:  # else no line explains half of the spread
+            middle = 0.5 * (take - 1)
+            rest = [value - slope * (row - middle) for row, value in enumerate(past)]
+            around = max(_spread(rest), floor) * (1.0 + 4.0 / take)
+            if around < EXPLAINED * spread:
+                if slope > 0.0:
+                    self.spread = down = around
+                else:
+                    up = around
+        self._low, self._high = low, high = level - threshold * down, level + threshold * up
+        below = above = 0
+        for value in values[-self.window : -1]:  # the newest is counted by `update`
+            below, above = below << 1 | (value < low), above << 1 | (value > high)
+        self._below, self._above = below, above
+
+
+def _spread(values: list[float]) -> float:
+    level = sorted(values)[len(values) // 2]
+    away = sorted([abs(value - level) for value in values])
+    return max(1.4826 * away[len(away) // 2], 1.2533 * sum(away) / len(away))
+
+
+def _line(values: list[float], level: float) -> tuple[float, float]:
+    """Return the least-squares slope per row, and the share of the squared deviations from `level` that it explains."""
+    rows, squares = _rows(len(values))
+    slope = sum(map(mul, rows, values)) / squares
+    off = [value - level for value in values]
+    total = sum(map(mul, off, off))
+    return slope, slope * slope * squares / total if total > 0.0 else 0.0
+
+
+@lru_cache(maxsize=MAX_PAST)
+def _rows(count: int) -> tuple[list[float], float]:
+    """Return the row numbers less their mean, and the sum of their squares."""
+    rows = [row - 0.5 * (count - 1) for row in range(count)]
+    return rows, sum(map(mul, rows, rows))
+
+
+WATCHED: dict[str, int] = {
+    "entropy": 0,
+    "kl_div": 1,
+    "response_length": 0,
+    "value_loss": 1,
+    "reward_std": 0,
+    "chosen_reward": -1,
+    "reward_accuracy": -1,
+    "explained_variance": -1,
+    "rollout_kl": 1,
+}
+"""Metric -> the direction in which a shift is told: down, up, or both (0)."""
+
+
+@dataclass(slots=True)
+class LevelShift:
+    """Tells of a `level-shift` in a metric, as a note: a policy that learns moves every one of these.
+
+    What a shift means is for `reward` and `relations` to say, which see the other metrics.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    threshold: float | None = None
+    name: str = "level-shift"
+    levels: dict[str, Level] = field(default_factory=lambda: {metric: Level() for metric in WATCHED})
+    _steps: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def update(self, step: int, metrics: Row) -> list[Anomaly]:
+        """Take one row."""
+        found: list[Anomaly] = []
+        self._steps.append(step)
+        budget = self.budget
+        for metric, level in self.levels.items():
+            value = metrics.get(metric)
+            if value is None or value - value != 0.0:
+                continue
+            direction = level.update(value, budget, self.threshold)
+            if direction and WATCHED[metric] in {0, direction}:
+                onset = self._steps[-1 - min(level.back(), len(self._steps) - 1)]
+                found.append(_note(metric, onset, step, value, level, direction))
+        return found
+
+
+def _note(metric: str, onset: int, step: int, value: float, level: Level, direction: int) -> Anomaly:
+    score = (value - level.median) / level.spread
+    return Anomaly(
+        kind="level-shift",
+        metric=metric,
+        severity=Severity.info,
+        onset=onset,
+        summary=f"{'up' if direction > 0 else 'down'} from its level {level.median:.3g} since step {onset}: "
+        f"{value:.3g} at step {step}",
+        evidence={"value": value, "level": level.median, "spread": level.spread, "z": score},
+        causes=("the policy moves, as it should", "a change of data, schedule or code at this step"),
+        remedy="look whether the reward moved with it",
+    )
