@@ -39,6 +39,11 @@ class StepOne:
     _done: bool = False
     _reported: set[str] = field(default_factory=set)
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._done
+
     def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
         """Take one row."""
         if self._done or step > 1:

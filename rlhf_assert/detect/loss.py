@@ -41,6 +41,11 @@ class LossRise:
     _since: int = 0
     _done: bool = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._done
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows without a finite loss are passed over."""
         if self._done:

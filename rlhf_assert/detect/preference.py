@@ -52,6 +52,11 @@ class PreferenceLoss:
     _row: int = 0
     _high_rows: int = 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._judged is False
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows without a finite loss are passed over."""
         if self._judged is False:

@@ -48,6 +48,11 @@ class RewardCollapse:
     _bound: float = 0.0
     _done: bool = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._done
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows without a finite reward are passed over."""
         reward = metrics.get("reward")

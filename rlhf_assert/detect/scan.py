@@ -13,6 +13,9 @@ Metrics = Mapping[str, float | None]
 MAX_METRICS = 1000
 """Distinct metric names that are watched; later ones are left out, and the first of those is reported."""
 
+RETIRE_EVERY = 64
+"""Rows after which detectors that say that they are `finished` (they will never report again) are asked no more."""
+
 
 class Stream:
     """Detectors, and the bound on what they may be asked to remember.
@@ -22,7 +25,9 @@ class Stream:
     """
 
     def __init__(self, detectors: Iterable[Detector]) -> None:
-        self._updates = [detector.update for detector in detectors]
+        self._detectors = list(detectors)
+        self._updates = [detector.update for detector in self._detectors]
+        self._rows = 0
         self._known: set[str] = set()
         self._overflowed = False
 
@@ -33,6 +38,10 @@ class Stream:
             metrics = self._admit(step, metrics, found)
         for update in self._updates:
             found += update(step, metrics)
+        self._rows += 1
+        if self._rows % RETIRE_EVERY == 0:
+            self._detectors = [detector for detector in self._detectors if not getattr(detector, "finished", False)]
+            self._updates = [detector.update for detector in self._detectors]
         return metrics, found
 
     def _admit(self, step: int, metrics: Metrics, found: list[Anomaly]) -> Metrics:

@@ -53,6 +53,11 @@ class WorseThanStart:
     _reported: Severity = Severity.info
     _onset: int = 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._count >= LAST or self._reported is Severity.critical
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:  # noqa: C901 - a chain of reasons to return early
         """Take one row; rows without a finite reward are passed over."""
         reward = metrics.get("reward")
