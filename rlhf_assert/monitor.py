@@ -54,7 +54,10 @@ class Monitor:
         self._epoch = _Epoch()
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
-        """Take one row of canonical metrics and return the anomalies that it completes."""
+        """Take one row of canonical metrics and return the anomalies that it completes.
+
+        The row is kept and looked at again with later ones: it must not be changed afterwards.
+        """
         metrics, found = self._stream.update(step, metrics)
         self._changed = self._trends.update(metrics)
         self._epoch.add(metrics)
@@ -90,7 +93,7 @@ class _Epoch:
         self._moments = _Moments.of(np.empty(0), np.empty((0, 0)))
 
     def add(self, metrics: Mapping[str, float | None]) -> None:
-        self._rows.append(dict(metrics))
+        self._rows.append(metrics)
         if len(self._rows) == _FOLD:
             self._fold()
 

@@ -10,7 +10,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +24,25 @@ from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
 FORMAT = 1
 RunStatus = Literal["running", "completed", "stopped", "crashed", "timeout"]
 Metrics = dict[str, float | None]
-Plan = tuple[tuple[str, list[str]], ...]
+
+_PLAIN = frozenset({float, int})
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the keys of a row map to canonical names.
+
+    Attributes:
+        keys: by canonical name, the keys that map to it, the one that wins first.
+        names: the canonical names.
+        winners: takes the values of the winning keys from a row, in the order of `names`.
+        derived: the ratios whose parts are among the names: (name, numerator, denominator).
+    """
+
+    keys: tuple[tuple[str, list[str]], ...]
+    names: tuple[str, ...]
+    winners: Callable[[Mapping[str, Any]], Iterable[Any]]
+    derived: tuple[tuple[str, str, str], ...]
 
 
 class Recorder:
@@ -40,7 +60,7 @@ class Recorder:
         self.path = path
         self.rank = rank
         self.monitor_seconds = 0.0
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._files: dict[str, AppendOnlyFile] = {}
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -70,18 +90,29 @@ class Recorder:
             original: the framework's own keys and values; a value that is no number is kept as text.
             epoch: the epoch, where the framework knows it.
         """
-        kept = {key: value if type(value) is float else as_number(value) for key, value in original.items()}
+        kept: dict[str, float | str | None]
+        if _PLAIN.issuperset(map(type, original.values())):
+            kept = dict(original)
+        else:
+            kept = {key: value if type(value) is float else as_number(value) for key, value in original.items()}
         keys = tuple(kept)
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plan(keys)
         finite = all_finite(kept)
-        metrics: Metrics = {name: kept[first[0]] for name, first in plan} if finite else _pick(plan, kept)  # type: ignore[misc]
-        add_derived(metrics)
+        if finite:  # nearly every row; it goes to disk as it stands
+            metrics: Metrics = dict(zip(plan.names, plan.winners(kept), strict=True))
+            for name, above, below in plan.derived:
+                if metrics[below]:
+                    metrics[name] = ratio = metrics[above] / metrics[below]  # type: ignore[operator]
+                    finite = finite and ratio - ratio == 0.0
+        else:
+            metrics = _pick(plan.keys, kept)
+            add_derived(metrics)
         line: dict[str, Any] = {"step": step, "time": time.time()}
         if epoch is not None:
             line["epoch"] = epoch
-        if finite and all_finite(metrics):  # nearly every row; it goes to disk as it stands
+        if finite:
             line["metrics"], line["original"] = metrics, kept
         else:
             line["metrics"] = {name: encode_number(value) for name, value in metrics.items()}
@@ -123,13 +154,15 @@ class Recorder:
                 file.close()
             self._files.clear()
 
-    def _plan(self, keys: tuple[str, ...]) -> Plan:
+    def _plan(self, keys: tuple[str, ...]) -> _Plan:
         """Return, by canonical name, the keys of a row that map to it, the one that wins first."""
         plan: dict[str, list[str]] = {}
         for key in sorted(keys, key=key_priority):
             if (name := canonical_name(key)) is not None:
                 plan.setdefault(name, []).append(key)
-        made = tuple(plan.items())
+        winners = [candidates[0] for candidates in plan.values()]
+        take = itemgetter(*winners) if len(winners) > 1 else lambda row: tuple(row[key] for key in winners)
+        made = _Plan(tuple(plan.items()), tuple(plan), take, tuple(_derivable(plan)))
         if len(self._plans) < 1000:  # a framework that invents a key at every step must not cost memory
             self._plans[keys] = made
         return made
@@ -212,7 +245,7 @@ def as_number(value: Any) -> float | str | None:
         return str(value)
 
 
-def _pick(plan: Plan, kept: Mapping[str, float | str | None]) -> Metrics:
+def _pick(plan: tuple[tuple[str, list[str]], ...], kept: Mapping[str, float | str | None]) -> Metrics:
     """Return the canonical metrics of a row; text never wins over a key that holds a number or null."""
     metrics: Metrics = {}
     for name, keys in plan:
@@ -282,6 +315,14 @@ def encode(value: Any) -> Any:
     if isinstance(value, str | int | bool) or value is None:
         return value
     return encode(as_number(value))
+
+
+def _derivable(names: Container[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, numerator, denominator) of each ratio of `metrics.DERIVED` that a row of these metrics has."""
+    for name, (numerator, denominator) in DERIVED.items():
+        below = "loss" if denominator == "policy_loss" and denominator not in names else denominator
+        if numerator in names and below in names and name not in names:
+            yield name, numerator, below
 
 
 def add_derived(metrics: Metrics) -> None:

@@ -115,25 +115,24 @@ class Frozen:
     """
 
     name: str = "frozen"
-    _since: dict[str, tuple[float, int]] = field(default_factory=dict)  # metric -> value, step that brought it
-    _repeats: dict[str, int] = field(default_factory=dict)
+    _since: dict[str, tuple[float, int, int]] = field(default_factory=dict)  # metric -> value, first step, rows
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
         found: list[Anomaly] = []
+        known = self._since
         for metric in FREEZABLE:
             value = metrics.get(metric)
             if value is None:
                 continue
-            since = self._since.get(metric)
+            since = known.get(metric)
             if since is None or value != since[0]:
-                self._since[metric] = value, step
-                if metric in self._repeats:
-                    del self._repeats[metric]
+                known[metric] = value, step, 1
                 continue
-            self._repeats[metric] = repeats = self._repeats.get(metric, 1) + 1
-            if repeats == 20 and value != 0.0:
-                found.append(_frozen(metric, *since))
+            rows = since[2] + 1
+            known[metric] = value, since[1], rows
+            if rows == 20 and value != 0.0:
+                found.append(_frozen(metric, value, since[1]))
         return found
 
 

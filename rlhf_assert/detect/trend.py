@@ -18,6 +18,10 @@ STAY = 6
 not flicker."""
 
 
+FOLD = 4
+"""Rows that are looked at together: a trend of 24 rows need not be judged anew at each."""
+
+
 class Trends:
     """The sign test of Cox and Stuart on the last 24 finite values of each metric.
 
@@ -31,9 +35,29 @@ class Trends:
 
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
+        self._waiting: list[Mapping[str, float | None]] = []
+        self._changed: dict[str, Trend] = {}
 
-    def update(self, metrics: Mapping[str, float | None]) -> dict[str, Trend]:  # noqa: C901 - hot: calls would cost more
-        """Take one row and return the trends that it changes."""
+    def update(self, metrics: Mapping[str, float | None]) -> dict[str, Trend]:
+        """Take one row and return the trends that have changed, which is told at every 4th row."""
+        self._waiting.append(metrics)
+        if len(self._waiting) < FOLD:
+            return {}
+        self._fold()
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def current(self) -> dict[str, Trend]:
+        """Return the trend of each metric that was ever finite, as of the last row."""
+        self._fold()
+        return {name: window.trend for name, window in self._windows.items()}
+
+    def _fold(self) -> None:
+        for metrics in self._waiting:
+            self._changed |= self._take(metrics)
+        self._waiting.clear()
+
+    def _take(self, metrics: Mapping[str, float | None]) -> dict[str, Trend]:  # noqa: C901 - hot: calls would cost more
         changed: dict[str, Trend] = {}
         windows = self._windows
         for name, value in metrics.items():
@@ -70,10 +94,6 @@ class Trends:
             if not window.low < window.balance < window.high:
                 changed[name] = window.turn()
         return changed
-
-    def current(self) -> dict[str, Trend]:
-        """Return the trend of each metric that was ever finite."""
-        return {name: window.trend for name, window in self._windows.items()}
 
 
 class _Window:

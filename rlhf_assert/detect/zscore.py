@@ -51,7 +51,7 @@ class ZScore:
     (A window that includes the tested point caps |z| at (n - 1)/sqrt(n).) A metric is tested from its 21st finite
     value on, and not while its window is constant but for rounding, or holds one value more than half of the time:
     such a window has no scale. One step is at most a warning, since healthy runs spike and recover; after a report the
-    metric is quiet for as many steps as the window holds.
+    metric is quiet for as many steps as the window holds, but for a value twice as far out.
 
     A value alone is an info: tails as heavy as those of healthy runs reach any threshold in the end. It is a warning
     where a metric of another family spikes in the same row, at the threshold too, or where the user set the threshold.
@@ -82,27 +82,64 @@ class ZScore:
         self._default = threshold == THRESHOLD
         self._size = window
         self._windows: dict[str, _Window | None] = {}
+        self._tested: list[tuple[str, _Window]] = []
+        self._bounds: list[tuple[str, float, float]] = []
+        self._waiting: list[Mapping[str, float | None]] = []
+        self._due = 0
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> list[Anomaly]:
-        """Take one row; non-finite values are neither tested nor remembered."""
+        """Take one row; non-finite values are neither tested nor remembered.
+
+        Nearly every value lies within its bounds, so the windows take their values some rows at a time.
+        """
+        if not self._windows.keys() >= metrics.keys():
+            self._fold()
+            for metric in metrics:
+                if metric not in self._windows:
+                    self._open(metric)
+            self._tested = [(metric, window) for metric, window in self._windows.items() if window is not None]
+            self._plan()
         found: list[Anomaly] = []
-        windows = self._windows
-        for metric, value in metrics.items():
-            if value is None or value - value != 0.0:
-                continue
-            try:
-                window = windows[metric]
-            except KeyError:
-                window = self._open(metric)
-            if window is None:
-                continue
-            if not window.low <= value <= window.high:
-                found += window.test(step, metric, value)
-            window.values.append(value)
-            window.rest -= 1
-            if window.rest == 0:
-                window.settle()
+        get = metrics.get
+        beyond = [
+            metric
+            for metric, low, high in self._bounds
+            if (value := get(metric)) is not None and not low <= value <= high
+        ]
+        if beyond:
+            self._fold()
+            for metric in beyond:
+                value, window = metrics[metric], self._windows[metric]
+                if value is not None and value - value == 0.0 and window is not None:
+                    found += window.test(step, metric, value)
+            self._plan()
+        self._waiting.append(metrics)
+        self._due -= 1
+        if self._due <= 0:
+            self._fold()
+            for _, window in self._tested:
+                if window.high < math.inf:  # all that are in use at once, so that rows in which none is due are many
+                    window.settle()
+            self._plan()
         return self._weigh(found) if found else found
+
+    def _fold(self) -> None:
+        """Give the windows the values of the rows that wait, and compute the moments that are due."""
+        for metrics in self._waiting:
+            for metric, window in self._tested:
+                value = metrics.get(metric)
+                if value is None or value - value != 0.0:
+                    continue
+                window.values.append(value)
+                window.rest -= 1
+                if window.rest == 0:
+                    window.settle()
+        self._waiting.clear()
+
+    def _plan(self) -> None:
+        """Take over the windows' bounds, and count the rows until the first of them is due."""
+        self._bounds = [(metric, window.low, window.high) for metric, window in self._tested]
+        self._due = min((window.rest for _, window in self._tested), default=_REST)
 
     def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
         """Return the anomalies of one row; those that nothing corroborates and nobody asked for are infos."""
@@ -115,13 +152,12 @@ class ZScore:
             for anomaly in found
         ]
 
-    def _open(self, metric: str) -> _Window | None:
+    def _open(self, metric: str) -> None:
         threshold = self._thresholds.get(metric, self._threshold)
         if self._default and metric not in self._asked and threshold < math.inf:
             threshold = NOTE
         window = None if threshold == math.inf else _Window(self._size, threshold, self.minimum_history)
         self._windows[metric] = window
-        return window
 
 
 class _Window:
@@ -131,7 +167,7 @@ class _Window:
     within half the threshold of moments that are at most `_REST` rows old passes; any other is tested exactly.
     """
 
-    __slots__ = ("high", "low", "mean", "quiet_until", "rest", "spread", "threshold", "values")
+    __slots__ = ("high", "loudest", "low", "mean", "quiet_until", "rest", "spread", "threshold", "values")
 
     def __init__(self, size: int, threshold: float, minimum: int) -> None:
         self.values: deque[float] = deque(maxlen=size)
@@ -140,6 +176,7 @@ class _Window:
         self.rest = minimum
         self.threshold = threshold
         self.quiet_until = -math.inf
+        self.loudest = 0.0
 
     def settle(self) -> None:
         """Compute the moments from the values."""
@@ -164,11 +201,12 @@ class _Window:
         if not _ROUNDING * abs(self.mean) < self.spread < math.inf or 2 * self.values.count(level) > count:
             return []
         score = (value - self.mean) / self.spread
-        if abs(score) <= self.threshold or step < self.quiet_until:
+        if abs(score) <= self.threshold or (step < self.quiet_until and abs(score) < 2.0 * self.loudest):
             return []
         if self.threshold == NOTE and abs(value - level) < 1.5 * max(abs(other - level) for other in self.values):
             return []
         self.quiet_until = step + (self.values.maxlen or 0)
+        self.loudest = abs(score)
         return [
             Anomaly(
                 kind="z-score",

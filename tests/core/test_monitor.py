@@ -24,7 +24,7 @@ def test_a_trend_is_seen_announced_once_and_ends() -> None:
         monitor.update(step, {"up": float(step), "down": -float(step), "flat": 1.0})
         changes += [(step, name, trend) for name, trend in monitor.changed.items()]
     assert monitor.trends == {"up": "increasing", "down": "decreasing", "flat": "stable"}
-    assert changes == [(21, "up", "increasing"), (21, "down", "decreasing")]
+    assert changes == [(23, "up", "increasing"), (23, "down", "decreasing")]  # told at every fourth row
 
     for step in range(60, 100):
         monitor.update(step, {"up": 60.0, "down": -60.0, "flat": 1.0})

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -288,7 +289,7 @@ def test_a_missing_package_is_named_with_its_remedy(
 def test_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"test-{os.getpid()}")
     with one_training_per_device():
-        (lock,) = Path("/tmp").glob(f"rlhf-assert-*test-{os.getpid()}.lock")
+        (lock,) = Path(tempfile.gettempdir()).glob(f"rlhf-assert-*test-{os.getpid()}.lock")
         with pytest.raises(Timeout):
             FileLock(lock).acquire(timeout=0)
     FileLock(lock).acquire(timeout=0).lock.release()

@@ -27,9 +27,11 @@ def test_a_planted_spike_is_found_where_it_was_put(find: Any, place: int, size: 
     values = noise(120, seed)
     values[place] += size
 
-    (found,) = find(ZScore(), [{"reward": value} for value in values])
+    # Noise may earn a note of its own: how often is a rate, and in the calibration's table.
+    by_onset = {anomaly.onset: anomaly for anomaly in find(ZScore(), [{"reward": value} for value in values])}
 
-    assert (found.metric, found.onset, found.severity) == ("reward", place + 1, Severity.info)
+    found = by_onset[place + 1]
+    assert (found.metric, found.severity) == ("reward", Severity.info)
     assert math.copysign(1.0, size) == math.copysign(1.0, float(found.evidence["z"]))
 
 
