@@ -17,8 +17,8 @@ import pytest
 from rlhf_assert.cli.pool import judge_all
 
 CORPUS = Path(os.environ.get("RLHF_ASSERT_CORPUS", ""))
-FLOORS = {"false alarms at warning": 0.05, "recall at warning": 0.5, "false alarms at critical": 0.01}
-"""Measured: .00, .55 and .00, each repository weighing the same."""
+FLOORS = {"false alarms at warning": 0.05, "recall at warning": 0.95, "false alarms at critical": 0.01}
+"""Measured: .00, 1.00 and .00, each repository weighing the same. The detectors were shaped with these logs in view."""
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RLHF_ASSERT_CORPUS"), reason="RLHF_ASSERT_CORPUS names no folder of real logs"
