@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 NEWEST := .venv-newest-trl
 
-.PHONY: smoke test lint bench newest-trl clean
+.PHONY: smoke test fuzz lint bench newest-trl clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
 
 test: .venv/.ready ## set up, and run every test
-	$(BIN)/pytest $(TEST_ARGS)
+	$(BIN)/pytest -m "not fuzz" $(TEST_ARGS)
+
+fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minutes
+	$(BIN)/pytest -m fuzz tests/robustness
 
 lint: .venv/.ready ## style, types and the borders between packages
 	$(BIN)/ruff check .

@@ -106,7 +106,7 @@ def test_any_file_has_its_answer(folder, content):
     answered(folder, content)
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(content=FILES)
 def test_ten_thousand_files_have_their_answers(folder, content):
