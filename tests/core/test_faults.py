@@ -15,7 +15,8 @@ def test_every_fault_makes_sense_and_survives_its_text_form(kind: str) -> None:
     fault, known = make_fault(kind), FAULTS[kind]
     assert parse_fault(str(fault)) == fault
     assert decode_fault(encode_fault(fault)) == fault
-    assert known.algorithms and known.algorithms <= ALGORITHMS
+    assert known.algorithms
+    assert known.algorithms <= ALGORITHMS
     assert known.found_by
     assert ("{}" in known.summary) == bool(known.unit)
     assert f"{fault.magnitude:g}" in describe_fault(fault) or not known.unit
