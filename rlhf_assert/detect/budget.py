@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rlhf_assert.errors import UsageError
 
-LEVEL_SCORES = {8: (2.8, 0.9), 16: (1.8, 0.6)}
+LEVEL_SCORES = {4: (3.3, 0.8), 8: (2.8, 0.9), 16: (1.8, 0.6)}
 """Window of `rlhf_assert.detect.level.Level` -> the score that 5 % of runs of 1,000 rows of AR(.7) noise exceed in one
 direction, and what a tenth of the rate adds. Independent noise, tails as heavy as t3 and lognormal, and benign trends
 stay under it; so do shorter runs. tests/calibration/power.json has the table."""

@@ -1,9 +1,10 @@
 """Level shifts: a metric that leaves its own earlier level, and stays away.
 
 A row is outside if it lies more than `threshold` spreads from the median of the past; a shift is 5 of the last 8 rows
-outside on one side (so the median of the 8 has left, and no single row can make it), or, for what is slower or smaller,
-12 of the last 16 at a lower threshold. The past is the more recent half of the rows before the window: at least 30 if
-there are as many, never under 10, at most 128. The spread is the greatest of
+outside on one side (so the median of the 8 has left, and no single row can make it); for what is slower or smaller, 12
+of the last 16 at a lower threshold; and for short or sparsely logged runs each of the last 4. The past is the more
+recent half of the rows before the window: at least 30 if there are as many, never under 10 (6 for the window of 4), at
+most 128. The spread is the greatest of
 1.4826 MAD, 1.2533 times the mean absolute deviation (which, unlike the MAD, sees the rare values of discrete and
 skewed metrics) and 2 % of the median, times 1 + 4/n for short pasts. Where a straight line explains half of the spread
 of the past, a shift against that line is measured by the spread around it: a reward that rises and then falls has left
@@ -31,9 +32,9 @@ from rlhf_assert.detect.budget import Budget, level_threshold
 
 Row = Mapping[str, float | None]
 
-WINDOW, LONG = 8, 16
-OUTSIDE = {WINDOW: 5, LONG: 12}
-MIN_PAST = 10
+SHORT, WINDOW, LONG = 4, 8, 16
+OUTSIDE = {SHORT: 4, WINDOW: 5, LONG: 12}
+MIN_PAST = {SHORT: 6, WINDOW: 10, LONG: 10}
 MAX_PAST = 128
 EXPLAINED = 0.5
 _REST = 30
@@ -43,7 +44,8 @@ class Level:
     """The level of one metric, and whether its last rows have left it. Constant memory; a row costs a comparison.
 
     Args:
-        window: 8 or 16 rows.
+        window: 4, 8 or 16 rows.
+        tries: tests that share the rate of one check, for example its windows.
 
     Attributes:
         window: the same.
@@ -61,21 +63,22 @@ class Level:
         "_outside",
         "_quiet",
         "_rows",
+        "_tries",
         "median",
         "spread",
         "values",
         "window",
     )
 
-    def __init__(self, window: int = WINDOW) -> None:
-        self.window = window
+    def __init__(self, window: int = WINDOW, tries: int = 1) -> None:
+        self.window, self._tries = window, tries
         self.values: deque[float] = deque(maxlen=window + MAX_PAST)
         self.median = self.spread = 0.0
         self._outside, self._mask = OUTSIDE[window], (1 << window) - 1
         self._low, self._high = -math.inf, math.inf
         self._below = self._above = 0
         self._rows = self._quiet = 0
-        self._due = window + MIN_PAST - 1
+        self._due = window + MIN_PAST[window] - 1
 
     def update(self, value: float, budget: Budget, threshold: float | None = None) -> int:
         """Take a finite value; return -1 or 1 with the row that completes a shift down or up, else 0.
@@ -89,7 +92,7 @@ class Level:
         values.append(value)
         self._rows = rows = self._rows + 1
         if rows > self._due:
-            self._refresh(level_threshold(budget.rate(), self.window) if threshold is None else threshold)
+            self._refresh(level_threshold(budget.rate() / self._tries, self.window) if threshold is None else threshold)
         if self._low <= value <= self._high:
             if self._below or self._above:
                 self._below = self._below << 1 & self._mask

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.budget import Budget, level_threshold
+from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.level import LONG, Level
 
 Row = Mapping[str, float | None]
@@ -34,7 +34,7 @@ class LossRise:
 
     budget: Budget = field(default_factory=Budget)
     name: str = "loss-rise"
-    _level: Level = field(default_factory=lambda: Level(LONG))
+    _level: Level = field(default_factory=lambda: Level(LONG, TRIES))
     _start: list[float] = field(default_factory=list)
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=SUSTAINED))
     _warned: Anomaly | None = None
@@ -61,7 +61,7 @@ class LossRise:
                 self.budget.claim(self.name)
             self._start.append(loss)
         self._recent.append((step, loss))
-        rose = self._level.update(loss, self.budget, level_threshold(self.budget.rate() / TRIES, LONG)) > 0
+        rose = self._level.update(loss, self.budget) > 0
         if self._warned is not None:
             self._since += 1
             if self._since < SUSTAINED:

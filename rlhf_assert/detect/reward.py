@@ -10,16 +10,19 @@ from statistics import median
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
 from rlhf_assert.detect.constant import no_variance
-from rlhf_assert.detect.level import LONG, WINDOW, Level
+from rlhf_assert.detect.level import LONG, SHORT, WINDOW, Level
 
 Row = Mapping[str, float | None]
 
 LOSS = 0.3
 """Share of what was gained (level less the floor) that must be lost: healthy rewards wander by a quarter."""
 SUSTAINED = 16
-"""Rows since the onset, of which all but 3 must stay under the level, before a loss can be critical."""
+"""Rows since the onset, of which all but 3 must stay under the level, before a loss can be critical; or 8 without
+exception, by a threshold that 4 rows in succession do not pass."""
 NEARLY_ALL = 0.8
 """Share of the gain whose loss needs no second witness."""
+GAINED = 5.0
+"""Spreads that a gain above a negative floor must have: noise alone lifts a level 3 spreads above its lowest row."""
 _MEMORY = 64
 
 
@@ -29,17 +32,18 @@ class RewardCollapse:
 
     The gain is the level above the floor: 0 for rewards that were never negative, else the lowest reward so far, so
     that the rule is the same for any scale and, for signed rewards, any offset. A warning at first. Critical when it is
-    sustained (the median of 16 rows, at the critical rate) and corroborated: four fifths of the gain lost, group
+    sustained (8 rows, or the median of 16, at the critical rate) and corroborated: four fifths of the gain lost, group
     variance gone, completions cut off as they were not before, entropy or length off by a factor of 2, or KL up by a
     factor of 3. A loss that recovers stays a warning, and the watch begins anew.
 
-    False alarms: its parts of the run's budget, one for each window. Needs 18 rows of reward.
+    False alarms: its part of the run's budget, for the three windows together: they see the same rows, and the share of
+    the gain that must be lost halves what they would cost. Needs 10 rows of reward.
     """
 
     budget: Budget = field(default_factory=Budget)
     threshold: float | None = None
     name: str = "reward-collapse"
-    _levels: tuple[Level, Level] = field(default_factory=lambda: (Level(WINDOW), Level(LONG)))
+    _levels: tuple[Level, ...] = field(default_factory=lambda: (Level(SHORT), Level(WINDOW), Level(LONG)))
     _rows: deque[tuple[int, Row]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
     _floor: float = float("inf")
     _warned: Anomaly | None = None
@@ -59,8 +63,7 @@ class RewardCollapse:
         if reward is None or reward - reward != 0.0 or self._done:
             return []
         if self._floor == float("inf"):
-            for window in (WINDOW, LONG):
-                self.budget.claim(f"{self.name}-{window}")
+            self.budget.claim(self.name)
         self._floor = min(self._floor, reward)
         self._rows.append((step, metrics))
         fell = [level for level in self._levels if level.update(reward, self.budget, self.threshold) < 0]
@@ -115,12 +118,7 @@ class RewardCollapse:
             return []
         if len(self._since) > 4 * _MEMORY:
             del self._since[: 2 * _MEMORY]
-        spread = float(warned.evidence["spread"])
-        bound = float(warned.evidence["level"]) - spread * level_threshold(self.budget.rate(critical=True), LONG)
-        if self.threshold is None and median(_known(self._since[-SUSTAINED:], "reward")) > bound:
-            return []
-        under = [value <= self._bound for value in _known(self._since[-SUSTAINED:], "reward")]
-        if len(under) < SUSTAINED or sum(under) < SUSTAINED - 3:
+        if not self._lasts(warned):
             return []
         why = self._corroboration(warned)
         if not why:
@@ -139,10 +137,25 @@ class RewardCollapse:
             )
         ]
 
+    def _lasts(self, warned: Anomaly) -> bool:
+        """Return whether the loss is sustained: for nearly all of 16 rows, or clearly so for 8 in succession."""
+        values = _known(self._since[-SUSTAINED:], "reward")
+        level, spread = float(warned.evidence["level"]), float(warned.evidence["spread"])
+        rate = self.budget.rate(critical=True) / 2
+
+        def beyond(value: float, window: int) -> bool:
+            return self.threshold is not None or value <= level - spread * level_threshold(rate, window)
+
+        if len(values) >= WINDOW and max(values[-WINDOW:]) <= self._bound and beyond(max(values[-WINDOW:]), SHORT):
+            return True
+        under = sum(value <= self._bound for value in values)
+        return len(values) == SUSTAINED and under >= SUSTAINED - 3 and beyond(median(values), LONG)
+
     def _corroboration(self, warned: Anomaly) -> str:
         recent, before = self._since[-SUSTAINED:], self._before
         level, gain = float(warned.evidence["level"]), float(warned.evidence["gain"])
-        if level - median(_known(recent, "reward")) >= NEARLY_ALL * gain:
+        gained = self._floor >= 0.0 or gain >= GAINED * float(warned.evidence["spread"])
+        if gained and level - median(_known(recent, "reward")) >= NEARLY_ALL * gain:
             return "nearly all that was gained is lost"
         if _dead(recent) >= 0.75 and _dead(before) < 0.5:
             return "most groups of completions have lost their reward variance"

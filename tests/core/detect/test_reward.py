@@ -62,8 +62,9 @@ def test_a_policy_that_moves_while_its_reward_falls_from_the_start(find: Any) ->
     still = [{**row, "entropy": 2.5} for row in rows]
     better = [{**row, "reward": 1.0 - (row["reward"] or 0.0)} for row in moving]
 
-    (found,) = find(WorseThanStart(), moving)
+    warned, found = find(WorseThanStart(), moving)
     assert (found.kind, found.severity) == ("reward-below-start", Severity.critical)
+    assert (warned.severity, warned.onset) == (Severity.warning, found.onset)
     assert find(WorseThanStart(), still) == []
     assert find(WorseThanStart(), better) == []
 
@@ -75,3 +76,40 @@ def test_kl_is_a_witness_too(find: Any) -> None:
 
     assert found.severity is Severity.warning
     assert "kl" in str(found.evidence["corroboration"])
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1000.0])
+@pytest.mark.parametrize(("metric", "was", "now"), [("entropy", 0.2, 1.5), ("response_length", 230.0, 4.0)])
+def test_a_reward_lost_at_once_is_seen_in_a_dozen_rows(
+    find: Any, scale: float, metric: str, was: float, now: float
+) -> None:
+    lost = [0.85, 0.8, 0.9, 0.8] + [0.02] * 8
+    rows: Rows = [{"reward": scale * value, metric: was if value > 0.5 else now} for value in lost]
+
+    found = find(WorseThanStart(), rows)
+
+    assert [anomaly.severity for anomaly in found] == [Severity.warning, Severity.critical]
+    assert {anomaly.onset for anomaly in found} == {5}
+    assert metric in str(found[0].evidence["corroboration"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.85, 0.8, 0.9, 0.8] + [0.02] * 5 + [0.8] * 9,  # back before 6 rows
+        [0.85, 0.0, 0.9, 0.8] + [0.02] * 14,  # a start that holds such a row itself
+        [0.0, 0.0, 0.1] + [0.0] * 15,  # nothing to lose
+        [-1.0, -2.0, -1.5] + [-2.5, -1.9] * 8,  # signed rewards that wander
+    ],
+)
+def test_rewards_that_are_not_lost_at_once_are_quiet(find: Any, values: list[float]) -> None:
+    rows: Rows = [{"reward": value, "entropy": 0.2 if row < 4 else 1.5} for row, value in enumerate(values)]
+
+    assert find(WorseThanStart(), rows) == []
+
+
+def test_a_clear_loss_is_critical_after_8_rows(find: Any) -> None:
+    found = find(RewardCollapse(), rewards([1.0] * 12 + [0.0] * 9))
+
+    assert [anomaly.severity for anomaly in found] == [Severity.warning, Severity.critical]
+    assert {anomaly.onset for anomaly in found} == {13}
