@@ -24,8 +24,9 @@ import orjson
 from filelock import FileLock
 
 from rlhf_assert.backend import find_backend
+from rlhf_assert.detect.config import Settings
 from rlhf_assert.errors import MissingDependency, RecordingError, RlhfAssertError
-from rlhf_assert.record import FORMAT, write_json
+from rlhf_assert.record import FORMAT, encode, write_json
 from rlhf_assert.run import Run, read_info, read_run
 from rlhf_assert.scenarios import Scenario
 from rlhf_assert.train import train_here
@@ -45,6 +46,7 @@ class Job:
     time_limit: float
     sys_path: tuple[str, ...]
     folder: str
+    detection: Mapping[str, Any]
 
 
 class WarmChild:
@@ -137,10 +139,12 @@ class Runner:
 
     Args:
         in_process: train in this process, where a debugger sees it; a crash or hang is then this process's own.
+        settings: what is set about detection; every run keeps it in its run.json.
     """
 
-    def __init__(self, *, in_process: bool = False) -> None:
+    def __init__(self, *, in_process: bool = False, settings: Settings | None = None) -> None:
         self._in_process = in_process
+        self._settings = settings or Settings()
         self._children: dict[str, WarmChild] = {}
 
     def __enter__(self) -> Self:
@@ -183,7 +187,7 @@ class Runner:
                 missing = find_backend(scenario.backend).missing()
                 if missing:
                     raise MissingDependency(missing)
-                train_here(scenario, path, seed=seed, steps=steps)
+                train_here(scenario, path, seed=seed, steps=steps, settings=self._settings)
                 return read_run(path)
             child = self._child(scenario.backend)
             job = Job(
@@ -195,6 +199,7 @@ class Runner:
                 time_limit=scenario.time_limit,
                 sys_path=tuple(sys.path),
                 folder=str(Path.cwd()),
+                detection=encode(self._settings.table()),
             )
             try:
                 ended = child.run(job, on_progress)

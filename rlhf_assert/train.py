@@ -8,13 +8,21 @@ from pathlib import Path
 
 from rlhf_assert import __version__
 from rlhf_assert.backend import find_backend
+from rlhf_assert.detect.config import Settings
 from rlhf_assert.errors import TrainingStopped
 from rlhf_assert.record import Recorder, RunStatus
 from rlhf_assert.scenarios import Scenario
 
 
-def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int) -> RunStatus:
+def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int, settings: Settings) -> RunStatus:
     """Train a scenario in this process and record how it ended.
+
+    Args:
+        scenario: what to train.
+        path: the run directory to write.
+        seed: seeds weights, data and sampling.
+        steps: optimizer steps (PPO: updates).
+        settings: what is set about detection, live and afterwards; kept in `run.json`.
 
     Returns:
         The run's status. An exception of the training is recorded as a crash with its traceback, not raised; only
@@ -29,6 +37,7 @@ def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int) -> RunS
         seed=seed,
         steps=steps,
         learns=scenario.learns,
+        detection=settings.table(),
         versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
     )
     try:

@@ -14,6 +14,7 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 from rlhf_assert.asserts import HealthFailure
 from rlhf_assert.check import Check, Status, decode_check
 from rlhf_assert.errors import UnreadableRun
+from rlhf_assert.findings import expected_false_alarms
 from rlhf_assert.numbers import count
 from rlhf_assert.report import github
 from rlhf_assert.report.summary import WIDTH, Outcome, health_section
@@ -33,7 +34,9 @@ def print_summary(reporter: pytest.TerminalReporter) -> None:
     terminal = getattr(reporter, "isatty", False)
     width = min(reporter.config.get_terminal_writer().fullwidth, WIDTH) if terminal else WIDTH
     reporter.section("rlhf health")
-    for line in health_section(outcomes, width=width, ascii=not speaks_unicode(reporter)):
+    expected = [expected_false_alarms(outcome.run) for outcome in outcomes]
+    lines = health_section(outcomes, width=width, ascii=not speaks_unicode(reporter), expected_false_alarms=expected)
+    for line in lines:
         reporter.line(line)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in github.annotations(outcomes):

@@ -14,6 +14,7 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 
 from rlhf_assert import __version__
 from rlhf_assert.backend import backends
+from rlhf_assert.detect.config import Settings, read_settings
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.scenarios import Scenario, check_steps, packaged_scenarios, scenarios_in_file
 
@@ -41,8 +42,9 @@ def configure(config: pytest.Config) -> None:
     """Resolve the command line; without a path, make the packaged health tests what runs.
 
     Raises:
-        pytest.UsageError: a scenario, seed or number of steps that cannot be.
+        pytest.UsageError: a scenario, seed, number of steps or setting that cannot be.
     """
+    detection(config)
     try:
         config.stash[SELECTED] = tuple(
             Request(check_steps(scenario, steps_option(config)), seed)
@@ -59,6 +61,18 @@ def configure(config: pytest.Config) -> None:
         # collected whatever `python_files` says.
         by_folder = any(fnmatch(HEALTH_TESTS, pattern) for pattern in config.getini("python_files"))
         config.args = [str(folder if by_folder else folder / HEALTH_TESTS)]
+
+
+def detection(config: pytest.Config) -> Settings:
+    """Return what the pyproject.toml of the root folder sets about detection.
+
+    Raises:
+        pytest.UsageError: an unknown key, or a value that cannot be right.
+    """
+    try:
+        return read_settings(config.rootpath / "pyproject.toml")
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def resolve(words: Iterable[str]) -> list[Scenario]:

@@ -15,7 +15,7 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 from filelock import FileLock
 
 from pytest_rlhf_assert import SESSION_PLUGIN
-from pytest_rlhf_assert.selection import Request
+from pytest_rlhf_assert.selection import Request, detection
 from rlhf_assert.backend import find_backend
 from rlhf_assert.errors import RlhfAssertError
 from rlhf_assert.run import Run, read_run
@@ -35,7 +35,7 @@ class TrainingSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.runner = Runner(in_process=config.getoption("rlhf_in_process"))
+        self.runner = Runner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
         self._folder: Path | None = None
         self._preparing = False
 
@@ -92,7 +92,8 @@ def begin(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
     """Register the training session, and start importing the backends that the items need.
 
     Raises:
-        pytest.UsageError: two different scenarios of the session share a name.
+        pytest.UsageError: two different scenarios of the session share a name, or the pyproject.toml sets what cannot
+            be right.
     """
     if not config.pluginmanager.has_plugin(SESSION_PLUGIN):
         config.pluginmanager.register(TrainingSession(config), SESSION_PLUGIN)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.config import Settings, project_settings, settings_of
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.errors import TrainingStopped, UsageError, suggest
 from rlhf_assert.monitor import Monitor
@@ -48,12 +49,16 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         on_anomaly: called with each `Anomaly` when it is found, on rank 0.
         samples: whether to record what GRPO, RLOO, OnlineDPO and PPO generate.
         detectors: fresh detectors in place of the default ones, which know the algorithm and its configuration.
+        settings: what is set about the default detectors; by default `[tool.rlhf-assert]` of the nearest
+            pyproject.toml, in the working folder or above it. The run keeps them, so that `rlhf-assert check` judges
+            by the same. A recorder brings its own.
 
     Attributes:
         stopped_by: why this callback stopped the training, or None.
 
     Raises:
-        UsageError: an unknown `stop_on`; at the start of the training, a run directory that holds a run already.
+        UsageError: an unknown `stop_on`, or settings that cannot be right; at the start of training, a run directory
+            that holds a run already.
         RecordingError: the run directory cannot be written.
     """
 
@@ -65,6 +70,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         on_anomaly: Callable[[Anomaly], object] | None = None,
         samples: bool = True,
         detectors: Iterable[Detector] | None = None,
+        settings: Settings | None = None,
     ) -> None:
         if stop_on is not None and stop_on not in STOP_ON:
             raise UsageError(f"stop_on={stop_on!r}{suggest(str(stop_on), STOP_ON)}: give 'warning', 'critical' or None")
@@ -75,6 +81,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._on_anomaly = on_anomaly
         self._wants_samples = samples
         self._detectors = detectors
+        self._settings = settings_of(run.info) if isinstance(run, Recorder) else settings or project_settings()
         self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
         self._trainer: Any = None
@@ -175,7 +182,10 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         rank = int(args.process_index)
         if rank == 0 and state.global_step == 0 and (self._path / "run.json").exists():
             raise UsageError(f"{self._path}: holds a recorded run already: choose another folder, or delete it")
-        return Recorder(self._path, rank=rank, backend="trl", seed=args.seed, steps=state.max_steps)
+        detection = self._settings.table()
+        return Recorder(
+            self._path, rank=rank, backend="trl", seed=args.seed, steps=state.max_steps, detection=detection
+        )
 
     def _describe(self, recorder: Recorder) -> None:
         """Describe the run, unless the recorder's owner did, and choose the detectors by what it is."""
@@ -183,7 +193,9 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             recorder.describe(**describe(self._trainer))
         self._algorithm = algorithm_of(self._trainer)
         config = recorder.info.get("config")
-        chosen = default_detectors(self._algorithm, config) if self._detectors is None else self._detectors
+        chosen = self._detectors
+        if chosen is None:
+            chosen = default_detectors(self._algorithm, config, settings=self._settings)
         self._monitor = Monitor(chosen)
 
     def _event(self, name: str, state: Any) -> None:

@@ -16,6 +16,7 @@ from rlhf_assert.checks.outcome import (
     skipped,
 )
 from rlhf_assert.detect import Anomaly, Severity, scan
+from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.limit import KLRunaway, kl_limit
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
@@ -40,7 +41,8 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
     Args:
         run: the run.
         limit: the highest sound kl_div in the unit of the run's own log: 3 rows in a row above it, or the last row,
-            fail. By default 1.00 nat per token (times the response length where the log holds sums over the sequence),
+            fail. By default that of the run's settings (check `kl-runaway`), and without one
+            1.00 nat per token (times the response length where the log holds sums over the sequence),
             and going above it fails once something else shows that the policy is lost: a KL that rises along with the
             reward is a warning.
         fail_on: the severity from which an anomaly fails the check.
@@ -49,7 +51,7 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
     if not recorded:
         return skipped(NAME, _why_missing(run), _METRICS)
     bound = _default_limit(run) if limit is None else limit
-    note = f"limit {bound:.2f}" if bound is not None else "no limit: kl is a sum over an unknown length"
+    note = f"limit {bound:.2f}" if bound is not None else _why_no_limit(run)
     found = _signs(run, recorded, limit)
     failing = serious(found, fail_on)
     if failing:
@@ -116,8 +118,16 @@ def _start_of_stay(above: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | N
 
 
 def _default_limit(run: Run) -> float | None:
-    algorithm = str(run.info.get("algorithm") or "")
-    return None if algorithm == "kto" else kl_limit(run.rows[-1].metrics, algorithm, run.config)
+    algorithm, settings = str(run.info.get("algorithm") or ""), settings_of(run.info)
+    if algorithm == "kto" or not settings.wants(_RUNAWAY):
+        return None
+    return settings.threshold(_RUNAWAY) or kl_limit(run.rows[-1].metrics, algorithm, run.config)
+
+
+def _why_no_limit(run: Run) -> str:
+    if not settings_of(run.info).wants(_RUNAWAY):
+        return f"no limit: {_RUNAWAY} is off in the run's settings"
+    return "no limit: kl is a sum over an unknown length"
 
 
 def _headline(run: Run, lead: Anomaly) -> str:

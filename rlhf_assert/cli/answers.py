@@ -11,9 +11,12 @@ import numpy as np
 
 from rlhf_assert.check import Status
 from rlhf_assert.cli.check_text import Style, brief, full, header
+from rlhf_assert.cli.detection import Detection
 from rlhf_assert.cli.log_checks import checks_of
 from rlhf_assert.cli.paths import PARTS, damaged, reason, require
+from rlhf_assert.detect.budget import Rates
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, suggest
+from rlhf_assert.findings import expected_false_alarms
 from rlhf_assert.ingest import is_run_directory, logs_in, read_log
 from rlhf_assert.metrics import ALIASES
 from rlhf_assert.numbers import count
@@ -38,6 +41,7 @@ class Answer:
         findings: as the JSON contract has them.
         entry: the entry of the JSON answer.
         rows: the rows that were judged.
+        false_alarms: how likely it is flagged, were it healthy.
         header: what is printed beside its name.
         text: what is printed of it below.
         annotations: the lines for GitHub.
@@ -50,6 +54,7 @@ class Answer:
     findings: list[dict[str, Any]] = field(default_factory=list)
     entry: dict[str, Any] = field(default_factory=dict)
     rows: int = 0
+    false_alarms: Rates = field(default_factory=Rates)
     header: tuple[str, ...] = ()
     text: str = ""
     annotations: tuple[str, ...] = ()
@@ -74,17 +79,19 @@ def expand(path: str) -> tuple[list[str], str | None]:
     return [path if log == given else str(log) for log in found], None
 
 
-def answer(path: str, style: Style | None, *, alone: bool) -> list[Answer]:
+def answer(path: str, style: Style | None, detection: Detection | None = None, *, alone: bool) -> list[Answer]:
     """Read and judge one log.
 
     Args:
         path: a file or folder.
         style: how to print it; None if nobody will read the text.
+        detection: what is set about detection; by default nothing.
         alone: print it at length.
     """
     try:
         with np.errstate(all="ignore"):  # a log may hold any float; what overflows is judged as infinite
-            return [answer_run(_named(path, run), run, style, alone=alone) for run in _read(path)]
+            runs = [(detection or Detection()).apply(run) for run in _read(path)]
+            return [answer_run(_named(path, run), run, style, alone=alone) for run in runs]
     except RlhfAssertError as error:
         return [unreadable(path, reason(error, path))]
     except MemoryError:
@@ -144,6 +151,7 @@ def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> An
         findings=findings,
         entry=_entry(source, run, findings, skipped),
         rows=len(run.rows),
+        false_alarms=expected_false_alarms(run),
         header=tuple(header(run)),
         text=text,
         annotations=tuple(lines),

@@ -9,17 +9,20 @@ import click
 
 from rlhf_assert.cli.answers import Answer, expand, unreadable
 from rlhf_assert.cli.check_text import Style, short_facts
+from rlhf_assert.cli.detection import Detection, detection_of, detection_options
 from rlhf_assert.cli.output import finish, plain, print_json, width, word
 from rlhf_assert.cli.pool import judge_all
+from rlhf_assert.detect.config import CHECKS
 from rlhf_assert.numbers import count
 from rlhf_assert.report import github
 from rlhf_assert.report.layout import clean, columns, hang, pad
 from rlhf_assert.report.outcome import verdict_word
+from rlhf_assert.report.summary import false_alarms as told_alarms
 
 SEVERITIES = ("info", "warning", "critical")
 
 
-@click.command()
+@click.command(epilog=f"Checks: {', '.join(CHECKS)}. What each looks for: docs/detectors.md.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--format", "output", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
 @click.option(
@@ -30,12 +33,25 @@ SEVERITIES = ("info", "warning", "critical")
     help="The least severity that gives exit code 1.",
 )
 @click.option("--allow-unjudged", is_flag=True, help="Accept what cannot be read or judged: no exit code 2 for it.")
-def check(paths: tuple[str, ...], output: str, fail_on: str, allow_unjudged: bool) -> None:  # noqa: FBT001
+@detection_options
+def check(
+    paths: tuple[str, ...],
+    output: str,
+    fail_on: str,
+    allow_unjudged: bool,  # noqa: FBT001 - click calls by name
+    false_alarms: str | None,
+    checks: tuple[str, ...],
+    z_thresholds: tuple[str, ...],
+) -> None:
     """Judge training logs: run directories, trainer_state.json, JSONL, CSV, TensorBoard events, console output.
 
     A folder stands for every log in it. Each path has its entry in the answer, readable or not.
+
+    The last three options go before [tool.rlhf-assert] of the nearest pyproject.toml, and before the settings that a
+    run directory keeps.
     """
-    answers = _answers(paths, Style(width(), plain()) if output == "text" else None)
+    detection = detection_of(false_alarms, checks, z_thresholds)
+    answers = _answers(paths, Style(width(), plain()) if output == "text" else None, detection)
     if output == "json":
         print_json({"runs": [answer.entry for answer in answers]})
     elif output == "github":
@@ -44,6 +60,8 @@ def check(paths: tuple[str, ...], output: str, fail_on: str, allow_unjudged: boo
         print_one(answers[0])
     else:
         _print_many(answers)
+    if output == "text":
+        print_alarms(answers)
     code, why = conclude(answers, fail_on, allow_unjudged=allow_unjudged)
     finish(code, why, quiet=output == "json")
 
@@ -78,13 +96,21 @@ def print_one(answer: Answer) -> None:
     click.echo(answer.text)
 
 
-def _answers(paths: Sequence[str], style: Style | None) -> list[Answer]:
+def print_alarms(answers: Sequence[Answer]) -> None:
+    """Print how many false alarms to expect of what was judged; nothing where nothing was."""
+    outcomes = [(answer, answer.outcome) for answer in answers if answer.outcome is not None and answer.judged]
+    if outcomes:
+        told = told_alarms([answer.false_alarms for answer, _ in outcomes], sum(one.judged for _, one in outcomes))
+        click.echo("\n".join(hang("alarms", [told], label_width=13, width=width())))
+
+
+def _answers(paths: Sequence[str], style: Style | None, detection: Detection) -> list[Answer]:
     logs: list[str | Answer] = []
     for path in paths:
         found, why = expand(path)
         logs += found or [unreadable(path, str(why))]
     readable = [log for log in logs if isinstance(log, str)]
-    judged = dict(zip(readable, judge_all(readable, style, alone=len(logs) == 1), strict=True))
+    judged = dict(zip(readable, judge_all(readable, style, detection, alone=len(logs) == 1), strict=True))
     return [answer for log in logs for answer in ([log] if isinstance(log, Answer) else judged[log])]
 
 

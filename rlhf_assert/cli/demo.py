@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rlhf_assert.cli.answers import answer_run
-from rlhf_assert.cli.check import conclude, print_one
+from rlhf_assert.cli.check import conclude, print_alarms, print_one
 from rlhf_assert.cli.check_text import Style
 from rlhf_assert.cli.output import finish, plain, width
 from rlhf_assert.errors import suggest
@@ -86,5 +86,6 @@ def demo(name: str) -> None:
     run = runs_of(Path(name), table.finish(), Source("demo"))[0]
     judged = answer_run(f"{name} (synthetic curves)", run, Style(width(), plain()), alone=True)
     print_one(judged)
+    print_alarms([judged])
     code, why = conclude([judged], "critical")
     finish(0, f"a demo; for a log like this, check ends with exit {code}: {why}")

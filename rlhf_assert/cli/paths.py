@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from rlhf_assert.detect.config import settings_of
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.run import Run, read_run
 
@@ -25,7 +26,8 @@ def read(path: str) -> Run:
         raise UnreadableRun("no run directory; rlhf-assert check judges logs that other programs wrote")
     try:
         run = read_run(given)
-        _ = run.seconds, run.steps, run.samples, run.resources  # what is damaged shows here, and not in a report
+        # What is damaged shows here, and not in a report.
+        _ = run.seconds, run.steps, run.samples, run.resources, settings_of(run.info)
     except UnreadableRun as error:
         raise UnreadableRun(reason(error, path)) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -17,6 +17,7 @@ import click
 
 from rlhf_assert.cli.answers import Answer, answer, unreadable
 from rlhf_assert.cli.check_text import Style
+from rlhf_assert.cli.detection import Detection
 from rlhf_assert.report.layout import cut
 
 WORTH_FILES = 16
@@ -27,24 +28,31 @@ MOST_PROCESSES = 8
 SILENT_SECONDS = 0.5
 
 
-def judge_all(paths: Sequence[str], style: Style | None, *, alone: bool) -> list[list[Answer]]:
+def judge_all(paths: Sequence[str], style: Style | None, detection: Detection, *, alone: bool) -> list[list[Answer]]:
     """Return the answers for each path, in the order of the paths."""
     processes = min(_processors(), len(paths), MOST_PROCESSES)
     begun = time.monotonic()
     with _progress_line() as show:
         if processes > 1 and (len(paths) >= WORTH_FILES or sum(map(_size, paths)) >= WORTH_BYTES):
-            found = dict(_in_processes(paths, style, processes, alone=alone, show=show, begun=begun))
+            found = dict(_in_processes(paths, style, detection, processes, alone=alone, show=show, begun=begun))
             return [found[index] for index in range(len(paths))]
         answers = []
         for index, path in enumerate(paths):
             if time.monotonic() - begun > SILENT_SECONDS or _size(path) >= WORTH_BYTES:
                 show(f"{index + 1}/{len(paths)}  {path}")
-            answers.append(answer(path, style, alone=alone))
+            answers.append(answer(path, style, detection, alone=alone))
         return answers
 
 
 def _in_processes(
-    paths: Sequence[str], style: Style | None, processes: int, *, alone: bool, show: _Show, begun: float
+    paths: Sequence[str],
+    style: Style | None,
+    detection: Detection,
+    processes: int,
+    *,
+    alone: bool,
+    show: _Show,
+    begun: float,
 ) -> Iterator[tuple[int, list[Answer]]]:
     # A forked process has all imports already; where there is no fork, the default method serves.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
@@ -52,7 +60,7 @@ def _in_processes(
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's idle threads; the fork itself runs none of them
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context(method)) as pool:
             futures: dict[Future[list[Answer]], int] = {
-                pool.submit(answer, path, style, alone=alone): index for index, path in enumerate(paths)
+                pool.submit(answer, path, style, detection, alone=alone): index for index, path in enumerate(paths)
             }
             for done, future in enumerate(as_completed(futures), start=1):
                 index = futures[future]

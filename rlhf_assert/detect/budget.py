@@ -18,6 +18,22 @@ direction, and what a tenth of the rate adds. Independent noise, tails as heavy 
 stay under it; so do shorter runs. tests/calibration/power.json has the table."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How many healthy runs are flagged: of one run a probability, of several the expected number.
+
+    Attributes:
+        warning: with a warning or worse.
+        critical: with a critical.
+    """
+
+    warning: float = 0.0
+    critical: float = 0.0
+
+    def __add__(self, other: Rates) -> Rates:
+        return Rates(self.warning + other.warning, self.critical + other.critical)
+
+
 @dataclass(slots=True)
 class Budget:
     """Shares of healthy runs that may be flagged, and the checks that share them.
@@ -44,6 +60,11 @@ class Budget:
     def claim(self, check: str) -> None:
         """Say that a statistical check has data; from now on it has its part of the rates."""
         self._claims.add(check)
+
+    @property
+    def spent(self) -> Rates:
+        """The shares of healthy runs that the checks with data may flag: the whole budget, or nothing."""
+        return Rates(self.warning, self.critical) if self._claims else Rates()
 
     def rate(self, *, critical: bool = False) -> float:
         """Return the rate of each check, at warning or at critical."""

@@ -1,4 +1,4 @@
-"""What a project sets about detection: `[tool.rlhf-assert]` in its pyproject.toml.
+"""What is set about detection: `[tool.rlhf-assert]` of a pyproject.toml, kept with each run in its run.json.
 
 [tool.rlhf-assert]
 false-alarms = { warning = 0.05, critical = 0.005 }   # shares of healthy runs that may be flagged
@@ -9,6 +9,7 @@ checks = { kl-runaway = 2.0, trust-region = false, level-shift = true }
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from typing import Any
 
 from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.zscore import THRESHOLD
-from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.metrics import METRICS
+from rlhf_assert.errors import UnreadableRun, UsageError, suggest
+from rlhf_assert.metrics import METRICS, canonical_name
 
 CHECKS = {
     "non-finite": "",
@@ -67,9 +68,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.budget()
-        for metric in self.thresholds:
-            if metric not in METRICS:
-                raise UsageError(f"thresholds: unknown metric {metric!r}{suggest(metric, METRICS)}")
+        for metric, limit in {"anomaly-threshold": self.anomaly_threshold, **self.thresholds}.items():
+            if metric in self.thresholds and metric not in METRICS:
+                known = canonical_name(metric)
+                hint = f" (did you mean {known}?)" if known else suggest(metric, METRICS)
+                raise UsageError(f"thresholds: unknown metric {metric!r}{hint}")
+            if not limit > 0:
+                raise UsageError(f"{metric} = {limit}, but a threshold must be above 0")
         for name, value in self.checks.items():
             if name not in CHECKS:
                 raise UsageError(f"checks: unknown check {name!r}{suggest(name, CHECKS)}")
@@ -89,6 +94,52 @@ class Settings:
         """Return the threshold that was given for a check."""
         value = self.checks.get(check)
         return None if value is None or isinstance(value, bool) else float(value)
+
+    def table(self) -> dict[str, Any]:
+        """Return the settings with the keys of `[tool.rlhf-assert]`, all of them."""
+        return {
+            "false-alarms": {"warning": self.warning, "critical": self.critical},
+            "anomaly-threshold": self.anomaly_threshold,
+            "thresholds": dict(self.thresholds),
+            "checks": dict(self.checks),
+        }
+
+    def changed_by(self, table: Mapping[str, Any], source: str) -> Settings:
+        """Return the settings with the keys that a table has in place of their own.
+
+        Raises:
+            UsageError: see `settings_from`.
+        """
+        own = self.table()
+        merged = {
+            key: {**own[key], **value} if isinstance(value, Mapping) and isinstance(own.get(key), dict) else value
+            for key, value in table.items()
+        }
+        return settings_from({**own, **merged}, source)
+
+
+def project_settings() -> Settings:
+    """Return the settings of the nearest pyproject.toml, in the working folder or above it.
+
+    Raises:
+        UsageError: see `read_settings`.
+    """
+    here = Path.cwd()
+    files = (folder / "pyproject.toml" for folder in (here, *here.parents))
+    found = next((file for file in files if os.path.isfile(file)), None)  # noqa: PTH113 - Path's own raises on a folder that is closed
+    return Settings() if found is None else read_settings(found)
+
+
+def settings_of(info: Mapping[str, Any]) -> Settings:
+    """Return the settings that a run's `run.json` holds; the defaults where it holds none.
+
+    Raises:
+        UnreadableRun: they are none that this version knows.
+    """
+    try:
+        return settings_from(_decoded(_table(info, "detection", "run.json")), "run.json, detection")
+    except UsageError as error:
+        raise UnreadableRun(str(error)) from None
 
 
 def read_settings(path: Path) -> Settings:
@@ -121,9 +172,10 @@ def settings_from(table: Mapping[str, Any], source: str) -> Settings:
             raise UsageError(f"{source}: unknown key false-alarms.{key}{suggest(key, ('warning', 'critical'))}")
     thresholds, checks = _table(table, "thresholds", source), _table(table, "checks", source)
     single = {"anomaly-threshold": table["anomaly-threshold"]} if "anomaly-threshold" in table else {}
-    for key, value in {**rates, **thresholds, **checks, **single}.items():
-        if not isinstance(value, int | float) or (isinstance(value, bool) and key not in checks):
-            raise UsageError(f"{source}: {key} = {value!r}, but it must be a number")
+    for group in (rates, thresholds, checks, single):
+        for key, value in group.items():
+            if not isinstance(value, int | float) or (isinstance(value, bool) and group is not checks):
+                raise UsageError(f"{source}: {key} = {value!r}, but it must be a number")
     try:
         return Settings(
             **{name: float(rate) for name, rate in rates.items()},
@@ -140,3 +192,10 @@ def _table(table: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]
     if not isinstance(found, Mapping):
         raise UsageError(f"{source}: {key} = {found!r}, but it must be a table")
     return found
+
+
+def _decoded(value: Any) -> Any:
+    """Return JSON with the infinities that are text there as numbers: an infinite threshold turns a metric off."""
+    if isinstance(value, Mapping):
+        return {key: _decoded(item) for key, item in value.items()}
+    return float("inf") if value == "inf" else value

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlhf_assert.detect.anomaly import Detector
+from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.config import Settings
 from rlhf_assert.detect.constant import Frozen, NoVariance
 from rlhf_assert.detect.contradictions import Contradictions
@@ -38,6 +39,7 @@ def default_detectors(
     anomaly_threshold: float = THRESHOLD,
     thresholds: Mapping[str, float] | None = None,
     settings: Settings | None = None,
+    budget: Budget | None = None,
 ) -> list[Detector]:
     """Return fresh detectors for one run: invariants first, then limits, then statistics within the budget.
 
@@ -49,6 +51,8 @@ def default_detectors(
         thresholds: the same by metric; infinity turns a metric off.
         settings: false-alarm rates per run, and checks that are off or have their own threshold. The two arguments
             above go before its own.
+        budget: the budget that the statistical checks share, for who wants to ask it afterwards whether they drew on
+            it; by default a fresh one of the settings.
 
     Raises:
         UsageError: a threshold that is not above 0.
@@ -56,7 +60,7 @@ def default_detectors(
     chosen = settings or Settings()
     if anomaly_threshold != THRESHOLD:
         chosen = replace(chosen, anomaly_threshold=anomaly_threshold)
-    budget, own, config = chosen.budget(), chosen.threshold, config or {}
+    budget, own, config = budget or chosen.budget(), chosen.threshold, config or {}
     makers: dict[str, Callable[[], Detector]] = {
         "non-finite": NonFinite,
         "step-one": lambda: StepOne(algorithm, config),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.budget import Budget
+from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.run import Row, Run
 
@@ -70,20 +72,36 @@ def scan(run_or_rows: Run | Iterable[Row], detectors: Iterable[Detector] | None 
 
     Args:
         run_or_rows: a run, or rows.
-        detectors: fresh detectors; by default `default_detectors`, for a run with its algorithm and configuration.
+        detectors: fresh detectors; by default `default_detectors`, for a run with its algorithm, configuration and
+            settings.
 
     Returns:
         The anomalies by onset. One that grew worse (same kind, metric and onset) is there once, in its last state.
     """
     if isinstance(run_or_rows, Run):
         rows: Iterable[Row] = run_or_rows.rows
-        chosen = default_detectors(str(run_or_rows.info.get("algorithm") or ""), run_or_rows.config)
+        if detectors is None:
+            detectors = detectors_for(run_or_rows)
     else:
-        rows, chosen = run_or_rows, default_detectors()
+        rows = run_or_rows
     final: dict[tuple[str, str, int], Anomaly] = {}
-    for anomaly in discover(rows, chosen if detectors is None else detectors):
+    for anomaly in discover(rows, default_detectors() if detectors is None else detectors):
         final[anomaly.kind, anomaly.metric, anomaly.onset] = anomaly
     return tuple(sorted(final.values(), key=lambda anomaly: anomaly.onset))
+
+
+def detectors_for(run: Run, budget: Budget | None = None) -> list[Detector]:
+    """Return fresh default detectors for a run: by its algorithm, its configuration and its settings.
+
+    Args:
+        run: the run.
+        budget: see `default_detectors`.
+
+    Raises:
+        UnreadableRun: its settings are none that this version knows.
+    """
+    algorithm = str(run.info.get("algorithm") or "")
+    return default_detectors(algorithm, run.config, settings=settings_of(run.info), budget=budget)
 
 
 def _overflow(step: int, name: str) -> Anomaly:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rlhf_assert.check import Check, Status
+from rlhf_assert.detect.budget import Rates
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, share
 from rlhf_assert.report.curves import Curve, axis_of, draw
@@ -30,7 +31,7 @@ def health_section(
     *,
     width: int = WIDTH,
     ascii: bool = False,  # noqa: A002 - the word that users know
-    expected_false_alarms: float | None = None,
+    expected_false_alarms: Sequence[Rates] | None = None,
 ) -> list[str]:
     """Return the lines of the health section, without its title; none if nothing was judged.
 
@@ -38,7 +39,8 @@ def health_section(
         outcomes: the judged runs.
         width: columns of the terminal; under 60 it counts as 60.
         ascii: use ASCII characters only.
-        expected_false_alarms: how many false alarms these checks raise on sound runs, where that was measured.
+        expected_false_alarms: how likely each run is flagged if it is sound, as
+            `rlhf_assert.findings.expected_false_alarms` tells it.
     """
     if not outcomes:
         return []
@@ -50,10 +52,18 @@ def health_section(
     else:
         lines = table(outcomes, width=width, ascii=ascii)
     if expected_false_alarms is not None:
-        judged = sum(outcome.judged for outcome in outcomes)
-        runs, checks = count(len(outcomes), "run"), count(judged, "check")
-        lines += ["", f"alarms      {runs}, {checks}; {expected_false_alarms:.1f} false ones expected at this budget"]
+        checks = sum(outcome.judged for outcome in outcomes)
+        lines += ["", *hang("alarms", [false_alarms(expected_false_alarms, checks)], label_width=12, width=width)]
     return lines
+
+
+def false_alarms(expected: Sequence[Rates], checks: int) -> str:
+    """Return how many false alarms to expect of so many runs, all of them sound, and so many checks."""
+    total = sum(expected, Rates())
+    told = "no check drew on the false-alarm budget"
+    if total.warning:
+        told = f"at most {total.warning:.2g} false warnings, {total.critical:.2g} criticals expected at this budget"
+    return f"{count(len(expected), 'run')}, {count(checks, 'check')}; {told}"
 
 
 def block(outcome: Outcome, *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002

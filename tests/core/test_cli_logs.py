@@ -95,6 +95,7 @@ def test_bad_input_as_it_was_designed(tmp_path, sound, write, monkeypatch):
         run.bin unreadable not text: byte 0x8a at offset 1
         nofile.jsonl unreadable no such file or folder; near: typo.jsonl, good.jsonl
         good.jsonl PASS 80 rows, 5 checks passed, 6 not judged
+        alarms 1 run, 5 checks; at most 0.05 false warnings, 0.005 criticals expected at this budget
         exit 2 (1 of 5 judged; --allow-unjudged to pass on what was judged)
     """
     assert result.output.split() == expected.split()

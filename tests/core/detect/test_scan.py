@@ -91,5 +91,5 @@ def test_detectors_can_be_chosen_and_the_threshold_set(sound: Any) -> None:
 
     assert scan(rows, []) == ()
     assert scan(rows, default_detectors(anomaly_threshold=1.0)) != ()
-    with pytest.raises(UsageError, match="anomaly_threshold"):
+    with pytest.raises(UsageError, match="anomaly-threshold = 0, but a threshold must be above 0"):
         default_detectors(anomaly_threshold=0)

@@ -6,6 +6,7 @@ import pytest
 
 from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.detect.budget import Rates
 from rlhf_assert.report.findings import findings
 from rlhf_assert.report.layout import columns
 from rlhf_assert.report.outcome import Outcome, findings_of, mark, verdict_word
@@ -120,8 +121,12 @@ def test_one_cause_is_counted_once_and_ordered_by_onset(run_of):
 def test_the_number_of_false_alarms_is_told_only_where_it_is_known(run_of):
     outcome = Outcome(run_of(), (ENDED, KL, RESUME))
     assert not any(line.startswith("alarms") for line in health_section([outcome]))
-    told = health_section([outcome, outcome], expected_false_alarms=0.34)
-    assert told[-1] == "alarms      2 runs, 4 checks; 0.3 false ones expected at this budget"
+    told = health_section([outcome, outcome], expected_false_alarms=[Rates(0.05, 0.005), Rates()])
+    assert told[-1] == (
+        "alarms      2 runs, 4 checks; at most 0.05 false warnings, 0.005 criticals expected at this budget"
+    )
+    told = health_section([outcome], expected_false_alarms=[Rates()])
+    assert told[-1] == "alarms      1 run, 2 checks; no check drew on the false-alarm budget"
 
 
 def test_nothing_judged_is_no_pass():

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import orjson
 import pytest
 
+from rlhf_assert.findings import anomalies_in
 from rlhf_assert.run import read_run
 
 pytestmark = pytest.mark.training
@@ -79,6 +80,24 @@ def test_workers_train_each_scenario_once(pytester: pytest.Pytester) -> None:
     health = result.stdout.str().partition("rlhf health")[2]
     assert re.search(r"^trl-sft +PASS", health, re.MULTILINE)
     assert re.search(r"^trl-dpo +PASS", health, re.MULTILINE)
+
+
+def test_what_the_project_sets_holds_live_and_afterwards(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml(
+        "[tool.pytest]\n[tool.rlhf-assert]\nchecks = { kl-runaway = 1e-9 }\nfalse-alarms = { warning = 0.2 }\n"
+    )
+    result = pytester.runpytest_subprocess(*PLAIN, "--rlhf-out=out", "--rlhf-scenario=trl-grpo", "--rlhf-steps=8")
+    (file,) = (pytester.path / "out").glob("*/*/run.json")
+    run = read_run(file.parent)
+
+    assert run.info["detection"]["checks"] == {"kl-runaway": 1e-9}
+    live = [event for event in run.events if event["event"] == "anomaly" and event["kind"] == "kl-runaway"]
+    afterwards = [found for found in anomalies_in(run) if found.kind == "kl-runaway"]
+    assert [event["evidence"]["limit"] for event in live] == [1e-9] * len(live)
+    assert (live[-1]["severity"], live[-1]["onset"]) == (afterwards[-1].severity.name, afterwards[-1].onset)
+    result.stdout.fnmatch_lines(
+        ["alarms      1 run, * checks; at most 0.2 false warnings, 0.005 criticals expected at this budget"]
+    )
 
 
 def test_out_keeps_every_session(pytester: pytest.Pytester) -> None:

@@ -100,6 +100,24 @@ def test_a_wrong_option_is_a_usage_error_in_one_line(
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize("selected", [["--rlhf-scenario=trl-sft"], ["test_mine.py"]])
+def test_an_unknown_key_of_the_project_is_a_usage_error_before_any_training(
+    pytester: pytest.Pytester, selected: list[str]
+) -> None:
+    pytester.makepyprojecttoml("[tool.pytest]\n[tool.rlhf-assert]\nchecks = { kl-runawy = 2.0 }\n")
+    pytester.makepyfile(
+        test_mine="import pytest\n\n@pytest.mark.rlhf_scenario('trl-sft')\ndef test_it(rlhf_run): ...\n",
+        test_other="def test_other(): ...",
+    )
+    result = pytester.runpytest_subprocess(*selected)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*pyproject.toml, [[]tool.rlhf-assert]: checks: unknown check 'kl-runawy' (did you mean kl-runaway?)*"]
+    )
+    assert "Traceback" not in result.stderr.str()
+    assert pytester.runpytest_subprocess("test_other.py").ret == 0  # nobody asked for a training
+
+
 def test_two_files_with_one_name_are_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(mine=SCENARIOS, yours=SCENARIOS)
     result = pytester.runpytest_subprocess("--rlhf-scenario=mine.py", "--rlhf-scenario=yours.py")
