@@ -14,6 +14,7 @@ from statistics import mean
 
 import pytest
 
+from rlhf_assert.cli.detection import Detection
 from rlhf_assert.cli.pool import judge_all
 
 CORPUS = Path(os.environ.get("RLHF_ASSERT_CORPUS", ""))
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def judged():
     index = list(csv.DictReader((CORPUS / "INDEX.csv").read_text(encoding="utf-8").splitlines()))
     paths = [str(CORPUS / row["family"] / f"{row['id']}.jsonl") for row in index]
-    return list(zip(index, judge_all(paths, None, alone=False), strict=True))
+    return list(zip(index, judge_all(paths, None, Detection(), alone=False), strict=True))
 
 
 def share(judged, severities, *, healthy):
