@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -14,6 +16,9 @@ from rlhf_assert.series import FloatArray, IntArray
 
 CHUNK = 4096
 """Rows that are turned into records at a time."""
+
+SHORTEST = 16
+"""Rows below which a block costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,33 @@ class Column:
         return Column(self.rows[first:last] - offset, self.values[first:last], self.nulls[low:high] - offset)
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows in succession that hold the same metrics, none of them for the first time, and every value finite.
+
+    Attributes:
+        steps: shape (n,), the step of each row; n is 1 or more.
+        metrics: canonical name -> values of shape (n,).
+    """
+
+    steps: IntArray
+    metrics: Mapping[str, FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @cached_property
+    def rows(self) -> list[tuple[int, Metrics]]:
+        """The step and the metrics of each row."""
+        return self.tail(len(self))
+
+    def tail(self, count: int) -> list[tuple[int, Metrics]]:
+        """Return the step and the metrics of the last `count` rows, or of all if there are fewer."""
+        values = zip(*(column[-count:].tolist() for column in self.metrics.values()), strict=True)
+        records = [dict(zip(self.metrics, row, strict=True)) for row in values]
+        return list(zip(self.steps[-count:].tolist(), records, strict=True))
+
+
 class ColumnRows(Sequence[Row]):
     """The rows of a run held as columns: a million rows of eight metrics take 100 MB, and as records 1.5 GB.
 
@@ -72,6 +104,30 @@ class ColumnRows(Sequence[Row]):
         for start in range(0, len(self), CHUNK):
             yield from self._records(start, min(start + CHUNK, len(self)))
 
+    def parts(self, longest: int) -> Iterator[Row | Block]:
+        """Yield the rows in order, in blocks of at most `longest` rows where the same metrics are finite.
+
+        Single are rows that hold null or a non-finite number, those between which the metrics change, and the first
+        with its set of metrics: what begins begins in a single row.
+        """
+        known: set[bytes] = set()
+        for start in range(0, len(self), longest):
+            held, values = self._table(start, min(start + longest, len(self)))
+            whole = (np.isfinite(values) == held).all(axis=0) & held.any(axis=0)
+            changed = (held[:, 1:] != held[:, :-1]).any(axis=0) | ~whole[1:] | ~whole[:-1]
+            for first, end in pairwise([0, *(np.flatnonzero(changed) + 1).tolist(), len(whole)]):
+                metrics, begin = held[:, first], first
+                if whole[first] and metrics.tobytes() not in known:
+                    known.add(metrics.tobytes())
+                    begin += 1
+                if not whole[first] or end - begin < SHORTEST:
+                    begin = end
+                yield from self._records(start + first, start + begin)
+                if begin < end:
+                    names = [name for name, has in zip(self.columns, metrics, strict=True) if has]
+                    columns = dict(zip(names, values[metrics, begin:end], strict=True))
+                    yield Block(self.steps[start + begin : start + end], columns)
+
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
@@ -81,6 +137,16 @@ class ColumnRows(Sequence[Row]):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         place = range(len(self))[index]
         return self._records(place, place + 1)[0]
+
+    def _table(self, start: int, stop: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return which rows hold each column, and the values, NaN where there is none: shapes (columns, rows)."""
+        held = np.zeros((len(self.columns), stop - start), dtype=bool)
+        values = np.full(held.shape, np.nan)
+        for place, column in enumerate(self.columns.values()):
+            part = column.between(start, stop)
+            held[place, part.rows] = True
+            values[place, part.rows] = part.values
+        return held, values
 
     def _records(self, start: int, stop: int) -> list[Row]:
         parts = {name: column.between(start, stop) for name, column in self.columns.items()}

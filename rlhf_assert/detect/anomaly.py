@@ -52,6 +52,14 @@ class Detector(Protocol):
 
     `metrics` holds the canonical metrics of one row as floats (NaN and infinities included; None where the
     framework logged null). A detector reports an anomaly once, when it finds it, not at every later row.
+
+    Two members are optional, and save time:
+
+    - `finished: bool`, a property: no later row can make it report, so it is asked no more.
+    - `absorb(block: rlhf_assert.rows.Block) -> bool`: take many rows at once if `update` would report nothing in any
+      of them, and return True; otherwise change nothing and return False, and the rows come through `update`. Either
+      way the detector must afterwards report what it would have reported, row by row. A block holds finite values
+      only, and no metric for the first time.
     """
 
     @property

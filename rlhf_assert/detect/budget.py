@@ -58,7 +58,11 @@ class Budget:
             raise UsageError(f"false-alarm rates: critical={self.critical} is above warning={self.warning}")
 
     def claim(self, check: str) -> None:
-        """Say that a statistical check has data; from now on it has its part of the rates."""
+        """Say that a statistical check has data; from now on it has its part of the rates.
+
+        To be called at the first row that has the metrics of the check, whatever their values: that row is never part
+        of a block, so that every check sees the rates change at the same row.
+        """
         self._claims.add(check)
 
     @property

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -25,6 +31,21 @@ def no_variance(row: Row, previous_reward: float | None = None) -> bool | None:
     if share is not None:
         return False
     return None if reward is None or previous_reward is None else reward == previous_reward
+
+
+def rows_without_variance(block: Block, previous_reward: float | None = None) -> NDArray[np.bool_] | None:
+    """Return `no_variance` of each row of a block, shape (n,); None where the rows do not tell."""
+    share, spread, reward = (block.metrics.get(name) for name in ("zero_std_fraction", "reward_std", "reward"))
+    if spread is not None:
+        size = 1.0 if reward is None else np.maximum(1.0, np.abs(reward))
+        without = spread <= 1e-6 * size
+        return without if share is None else without | (share >= 0.999)
+    if share is not None:
+        return share >= 0.999
+    if reward is None or previous_reward is None:
+        return None
+    same: NDArray[np.bool_] = reward == np.concatenate(([previous_reward], reward[:-1]))
+    return same
 
 
 @dataclass(slots=True)
@@ -68,6 +89,25 @@ class NoVariance:
             self._saturated = True
             return [self._saturation()]
         return []
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no streak of rows without variance grows to what is reported."""
+        reward, gradient = block.metrics.get("reward"), block.metrics.get("grad_norm")
+        dead = rows_without_variance(block, self._reward)
+        if dead is None:
+            return reward is None
+        longest, last = streaks(dead, self._streak)
+        if self._streak == self._rows or (longest >= 20 and not self._saturated):
+            return False
+        if 0 < last <= len(block):
+            self._onset, self._still = int(block.steps[-last]), True
+        if last:
+            self._still = self._still and gradient is not None and bool((gradient[-last:] == 0.0).all())
+        self._streak = last
+        self._rows += len(block)
+        if reward is not None:
+            self._reward = float(reward[-1])
+        return True
 
     def _never(self, step: int) -> list[Anomaly]:
         if self._streak not in {10, 20}:
@@ -134,6 +174,23 @@ class Frozen:
             if rows == 20 and value != 0.0:
                 found.append(_frozen(metric, value, since[1]))
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no metric but a zero stands still for 20 rows."""
+        known: dict[str, tuple[float, int, int]] = {}
+        for metric in FREEZABLE:
+            values = block.metrics.get(metric)
+            if values is None:
+                continue
+            value, since, rows = self._since.get(metric, (math.nan, 0, 1))
+            same = values == np.concatenate(([value], values[:-1]))
+            longest, last = streaks(same, rows - 1)
+            if longest >= 19 and values[same].any():
+                return False
+            onset = int(block.steps[-last - 1]) if last < len(block) else since
+            known[metric] = float(values[-1]), onset, last + 1
+        self._since |= known
+        return True
 
 
 def _frozen(metric: str, value: float, onset: int) -> Anomaly:

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+import numpy as np
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -59,6 +63,33 @@ class Contradictions:
             self._losses.append(loss or 0.0)
         return found
 
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which everything new is within its range."""
+        for metric in (*_SHARES, *_NEVER_NEGATIVE):
+            values = block.metrics.get(metric)
+            if values is None or metric in self._reported:
+                continue
+            if values.min() < -ROUNDING or (metric in _SHARES and values.max() > 1.0 + ROUNDING):
+                return False
+        loss = block.metrics.get("loss")
+        if loss is not None and np.abs(loss).max() > GROUP_LOSS and (self._losses or self._scaled(block.metrics)):
+            return False
+        margin, chosen, rejected = map(block.metrics.get, ("reward_margin", "chosen_reward", "rejected_reward"))
+        if margin is not None and chosen is not None and rejected is not None:
+            size = np.maximum(np.maximum(np.abs(chosen), np.abs(rejected)), np.abs(margin))
+            longest, last = streaks(np.abs(chosen - rejected - margin) > 0.05 * size + 1e-3, self._differ)
+            if longest >= 5 and "reward_margin" not in self._reported:
+                return False
+            self._differ = last
+        if self._losses:
+            self._losses.extend([0.0] * len(block) if loss is None else loss[-GROUP_ROWS:].tolist())
+        return True
+
+    def _scaled(self, metrics: Mapping[str, object]) -> bool:
+        """Return whether the loss is a mean of advantages of unit size, whose scale is still to be judged."""
+        grouped = self.algorithm == "grpo" or (not self.algorithm and metrics.get("reward_std") is not None)
+        return grouped and metrics.get("value_loss") is None and "loss" not in self._reported
+
     def _out_of_range(self, step: int, metric: str, value: float, why: str) -> list[Anomaly]:
         if metric in self._reported:
             return []
@@ -80,8 +111,7 @@ class Contradictions:
         return [_anomaly("contradiction", "reward_margin", step, text, evidence)]
 
     def _group_loss(self, step: int, metrics: Row, loss: float) -> list[Anomaly]:
-        grouped = self.algorithm == "grpo" or (not self.algorithm and metrics.get("reward_std") is not None)
-        if not grouped or metrics.get("value_loss") is not None or "loss" in self._reported or loss - loss != 0.0:
+        if not self._scaled(metrics) or loss - loss != 0.0:
             return []
         self._losses.append(loss)
         size = median([abs(value) for value in self._losses])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -68,6 +71,31 @@ class Critic:
         if self._count <= ROWS:
             return found + self._begin(step, loss, spread)
         return found if self._count % _EVERY else found + self._go_on(step)
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block whose losses stay under every limit."""
+        explained, low = block.metrics.get("explained_variance"), self._low
+        if explained is not None:
+            longest, low = streaks(explained < EXPLAINED, low)
+            if self._variances < ROWS or (longest >= ROWS and "explained-variance" not in self._reported):
+                return False
+        loss, reward = block.metrics.get("value_loss"), block.metrics.get("reward")
+        if loss is not None and reward is not None:
+            if self._count < ROWS:
+                return False
+            grown = GREW * self._start[0]
+            limits = {"value-out-of-scale": LARGE, "value-without-reward": grown if grown > 0.0 else math.inf}
+            if max(loss.max(), *self._losses) > min(
+                (limit for kind, limit in limits.items() if kind not in self._reported), default=math.inf
+            ):
+                return False
+            spread = block.metrics.get("reward_std", 0.0)
+            self._count += len(block)
+            self._losses.extend(loss[-ROWS:].tolist())
+            self._rewards.extend((reward * reward + spread * spread)[-ROWS:].tolist())
+        if explained is not None:
+            self._low, self._variances = low, self._variances + len(block)
+        return True
 
     def _begin(self, step: int, loss: float, spread: float) -> list[Anomaly]:
         if self._count == 1:

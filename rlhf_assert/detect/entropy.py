@@ -9,6 +9,7 @@ from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.constant import no_variance
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -57,8 +58,7 @@ class Entropy:
         self._recent.append((step, metrics))
         if self._low <= value <= self._high:
             if self._outside:
-                self._outside = False
-                self._streaks = dict.fromkeys(self._streaks, 0)
+                self._come_back()
             return []
         self._outside = True
         found = []
@@ -72,6 +72,21 @@ class Entropy:
             if self._streaks[kind] >= ROWS and self._reported.get(kind) is not Severity.critical:
                 found += self._judge(kind, step, value)
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which the entropy stays in its range."""
+        values = block.metrics.get("entropy")
+        if values is None or "reward" not in block.metrics:
+            return True
+        if len(self._start) < ROWS or values.min() < self._low or values.max() > self._high:
+            return False
+        self._recent.extend(block.tail(ROWS))
+        self._come_back()
+        return True
+
+    def _come_back(self) -> None:
+        self._outside = False
+        self._streaks = dict.fromkeys(self._streaks, 0)
 
     def _judge(self, kind: str, step: int, value: float) -> list[Anomaly]:
         why = self._collapsed() if kind == "entropy-collapse" else self._exploded()

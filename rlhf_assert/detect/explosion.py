@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
 FACTOR = 50.0
 HISTORY = 10
 ROWS = 3
-
 _WATCHED = {
     "value_loss": (
         Severity.critical,
@@ -66,6 +69,23 @@ class Explosion:
             self._streaks[metric] = 0
             past.append(value)
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no value is beyond 5 times those before it."""
+        watched = {metric: block.metrics[metric] for metric in self._past if metric in block.metrics}
+        if "reward" not in block.metrics and "kl_div" not in block.metrics:
+            watched.pop("grad_norm", None)
+        for metric, values in watched.items():
+            before = list(self._past[metric])[-HISTORY:]
+            if len(before) < HISTORY:
+                return False
+            greatest = sliding_window_view(np.concatenate((before, values[:-1])), HISTORY).max(axis=1)
+            if (values > 5 * greatest).any():
+                return False
+        for metric, values in watched.items():
+            self._streaks[metric] = 0
+            self._past[metric].extend(values[-50:].tolist())
+        return True
 
 
 def _beyond(past: deque[float], value: float, factor: float) -> bool:

@@ -11,6 +11,9 @@ import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.constant import no_variance
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
+from rlhf_assert.series import FloatArray
 
 Row = Mapping[str, float | None]
 
@@ -24,6 +27,10 @@ LARGEST_ENTROPY = 12.5
 ROWS = 5
 """Rows in succession above the limit that count as sustained; healthy runs spike for one or two."""
 
+HISTORY = 512
+"""Rows in which the beginning of the growth is looked for."""
+
+_WITNESSES = ("reward", "entropy", "truncated_fraction")
 _SEQUENCE_SUM = ("ppo", "online-dpo")
 
 
@@ -45,6 +52,17 @@ def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = N
 
 def _looks_summed(row: Row) -> bool:
     return row.get("value_loss") is not None or (row.get("entropy") or 0.0) > LARGEST_ENTROPY
+
+
+def _limits(block: Block, algorithm: str, config: Mapping[str, Any]) -> FloatArray:
+    """Return `kl_limit` of each row of a block: of shape (n,), or () where it is one for all."""
+    length, entropy = block.metrics.get("response_length"), block.metrics.get("entropy")
+    otherwise = kl_limit({}, "ppo", config)  # of a sum in a row that tells no length
+    sums = otherwise if length is None else np.where(length > 0.0, LIMIT_PER_TOKEN * length, otherwise)
+    summed = np.array(algorithm in _SEQUENCE_SUM or (not algorithm and "value_loss" in block.metrics))
+    if not algorithm and entropy is not None:
+        summed = summed | (entropy > LARGEST_ENTROPY)
+    return np.where(summed, sums, LIMIT_PER_TOKEN)
 
 
 class KLRunaway:
@@ -71,7 +89,7 @@ class KLRunaway:
         self._algorithm = algorithm
         self._config = config or {}
         self._limit = limit
-        self._history: deque[tuple[int, float]] = deque(maxlen=512)
+        self._history: deque[tuple[int, float]] = deque(maxlen=HISTORY)
         self._start: dict[str, float] = {}
         self._recent: deque[Row] = deque(maxlen=ROWS)
         self._offset: float | None = None
@@ -79,12 +97,17 @@ class KLRunaway:
         self._warned: Anomaly | None = None
         self._done = algorithm == "kto"
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._done
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; a row without a finite KL is passed over."""
         value = metrics.get("kl_div")
         if self._done or value is None or value - value != 0.0:
             return []
-        for metric in ("reward", "entropy", "truncated_fraction"):
+        for metric in _WITNESSES:
             if metric not in self._start and (first := metrics.get(metric)) is not None:
                 self._start[metric] = first
         limit = kl_limit(metrics, self._algorithm, self._config) if self._limit is None else self._limit
@@ -102,6 +125,22 @@ class KLRunaway:
         self._done = bool(why)
         self._warned = self._anomaly(limit, why)
         return [self._warned]
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which the KL is nowhere above its limit for 5 rows in succession."""
+        values = block.metrics.get("kl_div")
+        if values is None:
+            return True
+        if self._offset is None or any(metric in block.metrics and metric not in self._start for metric in _WITNESSES):
+            return False
+        limits = _limits(block, self._algorithm, self._config) if self._limit is None else self._limit
+        longest, last = streaks(values > limits + self._offset, self._streak)
+        if longest >= ROWS:
+            return False
+        self._streak = last
+        self._recent.extend(metrics for _, metrics in block.tail(ROWS))
+        self._history.extend(zip(block.steps[-HISTORY:].tolist(), values[-HISTORY:].tolist(), strict=True))
+        return True
 
     def _corroboration(self, limit: float) -> str:
         """Return what else shows that the policy is lost, or an empty string."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.record import all_finite
+from rlhf_assert.rows import Block
 
 CRITICAL_METRICS = frozenset(
     {
@@ -47,6 +48,10 @@ class NonFinite:
                 self._seen.add(metric)
                 found.append(_anomaly(step, metric, value))
         return found
+
+    def absorb(self, block: Block) -> bool:  # noqa: ARG002 - the protocol's
+        """Take a block, which holds finite values only."""
+        return True
 
 
 def _anomaly(step: int, metric: str, value: float | None) -> Anomaly:

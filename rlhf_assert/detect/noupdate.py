@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.identities import LN2
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -65,11 +68,7 @@ class NoUpdate:
             and not _near(get("kl_div"), 0.0, 1e-5)
             and not _near(get("loss"), LN2, 1e-5)
         ):  # nearly every row: no rule can hold
-            if self._standing:
-                self._streaks = [min(streak, 0) for streak in self._streaks]
-                self._standing = False
-            self._first = False
-            self._rate_was_positive = self._rate_was_positive or (rate is not None and rate > 0.0)
+            self._move(rate)
             return []
         self._standing = True
         found: list[Anomaly] = []
@@ -90,6 +89,23 @@ class NoUpdate:
         self._rate_was_positive = self._rate_was_positive or (rate is not None and rate > 0.0)
         return found
 
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no rule can hold in any row."""
+        for metric, (target, tolerance) in _STILL.items():
+            values = block.metrics.get(metric)
+            if values is not None and (np.abs(values - target) <= tolerance).any():
+                return False
+        rate = block.metrics.get("learning_rate")
+        self._move(None if rate is None else float(rate.max()))
+        return True
+
+    def _move(self, rate: float | None) -> None:
+        if self._standing:
+            self._streaks = [min(streak, 0) for streak in self._streaks]
+            self._standing = False
+        self._first = False
+        self._rate_was_positive = self._rate_was_positive or (rate is not None and rate > 0.0)
+
     def _anomaly(self, rule: _Rule, onset: int) -> Anomaly:
         ended = rule.metric == "learning_rate" and self._rate_was_positive
         return Anomaly(
@@ -102,6 +118,16 @@ class NoUpdate:
             causes=("the schedule ends before the training does",) if ended else rule.causes,
             remedy="give the scheduler the number of steps that are trained" if ended else rule.remedy,
         )
+
+
+_STILL = {
+    "learning_rate": (0.0, 0.0),
+    "grad_norm": (0.0, 0.0),
+    "reward_margin": (0.0, 0.0),
+    "kl_div": (0.0, 1e-5),
+    "loss": (LN2, 1e-5),
+}
+"""Metric -> the value, and the distance from it, at which a rule may hold; each rule needs one of them."""
 
 
 def _rules(algorithm: str, config: Mapping[str, Any]) -> list[_Rule]:

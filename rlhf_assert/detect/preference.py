@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean, median
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.identities import LN2
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -78,6 +83,35 @@ class PreferenceLoss:
         elif loss > LN2:
             found += self._diverged(step)
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no window of losses passes a limit, and no streak of margins is told."""
+        loss, chosen, margin = map(block.metrics.get, ("loss", "chosen_reward", "reward_margin"))
+        if loss is None:
+            return True
+        known = np.concatenate((self._losses, loss))
+        if self._judged is None or len(known) < LONG:
+            return False
+        if "preference-saturated" not in self._reported:
+            solved = sliding_window_view(known < SOLVED, SHORT).sum(axis=1)
+            if 2 * solved.max() >= SHORT:
+                return False
+        if (
+            self._divergence is not Severity.critical
+            and sliding_window_view(known, LONG).mean(axis=1).max() >= 0.999 * ABOVE
+        ):
+            return False
+        longest, falling = 0, 0
+        if chosen is not None and margin is not None:
+            longest, falling = streaks((margin > 0.0) & (chosen < -0.5 * margin), self._falling)
+        if longest >= SHORT and "margin-without-chosen" not in self._reported:
+            return False
+        self._falling = falling
+        self._row += len(loss)
+        self._high_rows += int((loss > LN2).sum())
+        self._losses.extend(loss[-LONG:].tolist())
+        self._steps.extend(block.steps[-LONG:].tolist())
+        return True
 
     def _saturated(self, metrics: Row) -> list[Anomaly]:
         recent = list(self._losses)[-SHORT:]

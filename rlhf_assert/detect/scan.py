@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
+
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
 from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.run import Row, Run
+from rlhf_assert.rows import Block, ColumnRows, Row
+from rlhf_assert.run import Run
 
 Metrics = Mapping[str, float | None]
 
@@ -17,6 +20,10 @@ MAX_METRICS = 1000
 
 RETIRE_EVERY = 64
 """Rows after which detectors that say that they are `finished` (they will never report again) are asked no more."""
+
+
+BLOCK = 1024
+"""Rows that are offered to a detector at once, where they are held as columns."""
 
 
 class Stream:
@@ -42,9 +49,26 @@ class Stream:
             found += update(step, metrics)
         self._rows += 1
         if self._rows % RETIRE_EVERY == 0:
-            self._detectors = [detector for detector in self._detectors if not getattr(detector, "finished", False)]
-            self._updates = [detector.update for detector in self._detectors]
+            self._retire()
         return metrics, found
+
+    def absorb(self, block: Block) -> list[Anomaly]:
+        """Take the rows of a block, whose metrics rows before have shown; return what the detectors found."""
+        self._retire()
+        if not self._known.issuperset(block.metrics):
+            block = Block(block.steps, {name: block.metrics[name] for name in self._known & block.metrics.keys()})
+        with np.errstate(all="ignore"):  # as in `update`, an overflow is an answer
+            updates = [detector.update for detector in self._detectors if not _absorbs(detector, block)]
+        found: list[Anomaly] = []
+        if updates:
+            for step, metrics in block.rows:
+                for update in updates:
+                    found += update(step, metrics)
+        return found
+
+    def _retire(self) -> None:
+        self._detectors = [detector for detector in self._detectors if not getattr(detector, "finished", False)]
+        self._updates = [detector.update for detector in self._detectors]
 
     def _admit(self, step: int, metrics: Metrics, found: list[Anomaly]) -> Metrics:
         admitted = {}
@@ -63,8 +87,8 @@ class Stream:
 def discover(rows: Iterable[Row], detectors: Iterable[Detector]) -> Iterator[Anomaly]:
     """Yield what the detectors find, as they find it: what a prefix of the rows shows never changes later."""
     stream = Stream(detectors)
-    for row in rows:
-        yield from stream.update(row.step, row.metrics)[1]
+    for part in rows.parts(BLOCK) if isinstance(rows, ColumnRows) else rows:
+        yield from stream.absorb(part) if isinstance(part, Block) else stream.update(part.step, part.metrics)[1]
 
 
 def scan(run_or_rows: Run | Iterable[Row], detectors: Iterable[Detector] | None = None) -> tuple[Anomaly, ...]:
@@ -102,6 +126,11 @@ def detectors_for(run: Run, budget: Budget | None = None) -> list[Detector]:
     """
     algorithm = str(run.info.get("algorithm") or "")
     return default_detectors(algorithm, run.config, settings=settings_of(run.info), budget=budget)
+
+
+def _absorbs(detector: Detector, block: Block) -> bool:
+    absorb = getattr(detector, "absorb", None)
+    return absorb is not None and absorb(block)
 
 
 def _overflow(step: int, name: str) -> Anomaly:

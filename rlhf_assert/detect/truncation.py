@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.streaks import streaks
+from rlhf_assert.rows import Block
+from rlhf_assert.series import FloatArray
 
 Row = Mapping[str, float | None]
 
@@ -15,6 +21,7 @@ START = 3
 ROWS = 8
 SHARE = 0.9
 LONGER = 1.5
+_MEMORY = 40
 
 
 @dataclass(slots=True)
@@ -32,7 +39,7 @@ class Truncation:
 
     name: str = "truncation"
     _start: dict[str, list[float]] = field(default_factory=lambda: {"truncated_fraction": [], "response_length": []})
-    _rewards: deque[float] = field(default_factory=lambda: deque(maxlen=40))
+    _rewards: deque[float] = field(default_factory=lambda: deque(maxlen=_MEMORY))
     _longest: float = 0.0
     _entropy: float = 0.0
     _streak: int = 0
@@ -76,6 +83,38 @@ class Truncation:
             return []
         self._reported = severity
         return [self._anomaly(share, length, severity, why)]
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no completions are pinned for 8 rows."""
+        share, length, reward = map(block.metrics.get, ("truncated_fraction", "response_length", "reward"))
+        starting = len(self._rewards) <= START
+        if starting and reward is not None:
+            return False
+        if share is not None or length is not None:
+            start = self._start["response_length" if share is None else "truncated_fraction"]
+            if len(start) < START:
+                return False
+            longest, last = streaks(self._pinned_rows(share, length, median(start)), self._streak)
+            if longest >= ROWS:
+                return False
+            if 0 < last <= len(block) and self._reported is None:
+                self._onset = int(block.steps[-last])
+            self._streak = last
+            if length is not None:
+                seen = length if share is None or self._reported is not None else length[share >= SHARE]
+                self._longest = float(seen.max(initial=self._longest))
+        if reward is not None:
+            self._rewards.extend(reward[-_MEMORY:].tolist())
+        if starting and "entropy" in block.metrics:
+            self._entropy = float(block.metrics["entropy"].max(initial=self._entropy))
+        return True
+
+    def _pinned_rows(self, share: FloatArray | None, length: FloatArray | None, start: float) -> NDArray[np.bool_]:
+        if share is not None:
+            return (share >= SHARE) & (start < 0.5)
+        assert length is not None
+        longest = np.maximum.accumulate(np.concatenate(([self._longest], length)))[:-1]
+        return (length >= LONGER * start) & (start > 0.0) & (np.abs(length - longest) <= 0.005 * longest)
 
     def _pinned(self, metric: str, value: float | None) -> bool:
         if value is None or value - value != 0.0:

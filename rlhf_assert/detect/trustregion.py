@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -51,6 +52,15 @@ class TrustRegion:
                 self._reported.add(metric)
                 found.append(_anomaly(step, metric, value, limit))
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no metric passes its limit."""
+        for metric, limit in (("approx_kl", self.distance), ("clip_ratio", CLIPPED)):
+            values = block.metrics.get(metric)
+            if values is not None and metric not in self._reported and values.max() > limit:
+                return False
+        self._count += len(block)
+        return True
 
 
 def _anomaly(step: int, metric: str, value: float, limit: float) -> Anomaly:

@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.constant import no_variance
+from rlhf_assert.detect.constant import no_variance, rows_without_variance
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -36,6 +39,11 @@ class LostVariance:
     _sum: int = 0
     _reported: Severity = Severity.info
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later row can make it report."""
+        return self._reported is Severity.critical
+
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row; rows that log no spread of the reward are passed over."""
         dead = no_variance(metrics)
@@ -61,6 +69,21 @@ class LostVariance:
                 self._reported = Severity.warning
                 return [self._anomaly(window, count, Severity.warning)]
         return []
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no window passes a limit."""
+        dead = rows_without_variance(block)
+        if dead is None:
+            return True
+        counts = np.cumsum([0, *self._dead, *dead.tolist()])
+        limits = LIMITS if self._reported is Severity.info else {50: SPENT}
+        if any((counts[window:] - counts[:-window]).max(initial=0) >= limit for window, limit in limits.items()):
+            return False
+        self._dead.extend(dead[-50:].tolist())
+        self._steps.extend(block.steps[-50:].tolist())
+        self._sum = sum(self._dead)
+        self._alive += len(dead) - int(dead.sum())
+        return True
 
     def _anomaly(self, window: int, count: int, severity: Severity) -> Anomaly:
         onset = self._steps[-window]

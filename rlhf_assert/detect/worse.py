@@ -12,6 +12,7 @@ from typing import Any
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
 from rlhf_assert.detect.limit import kl_limit
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -82,6 +83,10 @@ class WorseThanStart:
         if self._reported is Severity.critical:
             return []
         return self._at_once(step, reward) or ([] if self._count % _EVERY else self._slowly(step))
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block without rewards."""
+        return "reward" not in block.metrics
 
     def _begin(self, reward: float, metrics: Row) -> None:
         if not self._first:
