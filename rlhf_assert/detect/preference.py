@@ -23,7 +23,8 @@ Row = Mapping[str, float | None]
 SHORT, LONG = 20, 60
 SOLVED = 0.01 * LN2
 ABOVE = 1.1 * LN2
-ERRORS = 3.0
+ERRORS = 4.0
+FAR_ABOVE = 1.25 * LN2
 
 
 @dataclass(slots=True)
@@ -33,9 +34,9 @@ class PreferenceLoss:
     - `preference-saturated`: the median of 20 rows is under a hundredth of ln 2. Every pair is told apart with
       certainty, so what is still learnt is the pairs by heart: critical; for a reward model, which may well be given
       easy pairs, a warning.
-    - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2, and above ln 2 by 3 standard errors (corrected for
-      autocorrelation). A policy that knows nothing has ln 2: this one is confidently wrong. A warning; critical if it
-      still holds 20 rows later.
+    - `preference-diverged`: the mean of 60 rows is above 1.1 ln 2, and above ln 2 by 4 standard errors (corrected for
+      autocorrelation). A policy that knows nothing has ln 2: this one is confidently wrong. A warning; critical from
+      1.25 ln 2 on, or if it still holds 20 rows later.
     - `margin-without-chosen`: the margin grew while the chosen reward fell below 0 by more than the margin's half, for
       20 rows: both texts become unlikely. Common in healthy runs, so a note.
 
@@ -143,11 +144,11 @@ class PreferenceLoss:
         if mean <= ABOVE or mean - LN2 <= ERRORS * _error(losses, mean):
             return []
         if self._divergence is None:
-            self._divergence, self._onset, self._since = Severity.warning, self._steps[0], self._row
-        elif self._row - self._since < SHORT:
+            self._onset, self._since = self._steps[0], self._row
+        elif mean <= FAR_ABOVE and self._row - self._since < SHORT:
             return []
-        else:
-            self._divergence = Severity.critical
+        lost = mean > FAR_ABOVE or self._divergence is not None
+        self._divergence = Severity.critical if lost else Severity.warning
         return [
             Anomaly(
                 kind="preference-diverged",
