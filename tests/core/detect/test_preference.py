@@ -4,6 +4,8 @@ import math
 import random
 from typing import Any
 
+import pytest
+
 from rlhf_assert.detect import Severity
 from rlhf_assert.detect.preference import PreferenceLoss
 
@@ -21,11 +23,15 @@ def test_pairs_known_by_heart(find: Any) -> None:
     assert 12 <= found.onset <= 23
 
 
-def test_a_policy_that_is_confidently_wrong(find: Any) -> None:
+@pytest.mark.parametrize(
+    ("level", "severities"),
+    [(0.82, [Severity.warning, Severity.critical]), (1.0, [Severity.critical])],  # lasting, and far above
+)
+def test_a_policy_that_is_confidently_wrong(find: Any, level: float, severities: list[Severity]) -> None:
     noise = random.Random(0)
-    found = find(PreferenceLoss(), losses([1.0 + 0.2 * noise.gauss(0, 1) for _ in range(120)]))
+    found = find(PreferenceLoss(), losses([level + 0.1 * noise.gauss(0, 1) for _ in range(120)]))
 
-    assert [anomaly.severity for anomaly in found] == [Severity.warning, Severity.critical]
+    assert [anomaly.severity for anomaly in found] == severities
     assert {anomaly.kind for anomaly in found} == {"preference-diverged"}
 
 
