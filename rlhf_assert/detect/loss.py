@@ -9,32 +9,35 @@ from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
-from rlhf_assert.detect.level import LONG, Level
+from rlhf_assert.detect.level import LONG, SHORT, Level
 
 Row = Mapping[str, float | None]
 
 START = 5
 SUSTAINED = 16
-TRIES = 4
-"""A level is tested again 30 rows after a shift that stayed under the start; the rate is split over as many tries."""
-ABOVE, FAR_ABOVE = 1.2, 1.5
-"""Times the start: a rise back to it is not yet worse than having learnt nothing, and levels wander by a tenth."""
+TRIES = 8
+"""A level is tested again 30 rows after a shift that did not matter, in two windows: the rate is split over the tries."""
+ABOVE, FAR_ABOVE = 1.3, 1.75
+"""Times the start: levels wander by a tenth, so a rise back to it is not yet worse than having learnt nothing."""
+LEARNT, GIVEN_BACK = 0.3, 0.6
+"""Share of the start that must have been gained, and share of that gain whose loss counts however low the loss is."""
 
 
 @dataclass(slots=True)
 class LossRise:
-    """Reports `loss-rise`: a level shift (see `level`, 12 of 16 rows) of the loss upwards, to 1.2 times its start.
+    """Reports `loss-rise`: a level shift (see `level`, each of 4 rows or 12 of 16) of the loss upwards that matters.
 
-    The start is the median of the first 5 rows. A warning; critical if the loss is 1.5 times its start 16 rows later:
-    the model is worse than the one that training began with. Only in logs without rewards, where the loss is what is
-    minimised (SFT, ORPO, DPO, KTO, reward models); a policy-gradient loss means nothing by its level.
+    It matters if the loss comes to 1.3 times its start (the median of the first 5 rows), or if 60 % of a gain of 30 %
+    or more of the start is lost. A warning; critical if the loss is 1.75 times its start 16 rows later: the model is
+    worse than the one that training began with. Only in logs without rewards, where the loss is what is minimised (SFT,
+    ORPO, DPO, KTO, reward models); a policy-gradient loss means nothing by its level.
 
-    False alarms: its part of the run's budget. Needs 26 rows of a positive loss.
+    False alarms: its part of the run's budget. Needs 10 rows of a positive loss.
     """
 
     budget: Budget = field(default_factory=Budget)
     name: str = "loss-rise"
-    _level: Level = field(default_factory=lambda: Level(LONG, TRIES))
+    _levels: tuple[Level, Level] = field(default_factory=lambda: (Level(SHORT, TRIES), Level(LONG, TRIES)))
     _start: list[float] = field(default_factory=list)
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=SUSTAINED))
     _warned: Anomaly | None = None
@@ -61,36 +64,42 @@ class LossRise:
                 self.budget.claim(self.name)
             self._start.append(loss)
         self._recent.append((step, loss))
-        rose = self._level.update(loss, self.budget) > 0
+        rose = [level for level in self._levels if level.update(loss, self.budget) > 0]
         if self._warned is not None:
-            self._since += 1
-            if self._since < SUSTAINED:
-                return []
-            self._done = self._above(FAR_ABOVE)
-            found = [self._anomaly(step, self._warned.onset, Severity.critical)] if self._done else []
-            self._warned = None
-            return found
-        if not rose or not self._above(ABOVE):
+            return self._follow(step)
+        for level in rose:
+            now, start = self._now(level.window), median(self._start)
+            gain = start - level.median
+            if now > ABOVE * start or (gain >= LEARNT * start and now - level.median >= GIVEN_BACK * gain):
+                onset = self._recent[-1 - min(level.back(), len(self._recent) - 1)][0]
+                self._warned, self._since = _anomaly(step, onset, now, level.median, start, Severity.warning), 0
+                return [self._warned]
+        return []
+
+    def _follow(self, step: int) -> list[Anomaly]:
+        warned = self._warned
+        assert warned is not None
+        self._since += 1
+        if self._since < SUSTAINED:
             return []
-        self._warned = self._anomaly(
-            step, self._recent[-1 - min(self._level.back(), SUSTAINED - 1)][0], Severity.warning
-        )
-        self._since = 0
-        return [self._warned]
+        self._warned = None
+        now, start = self._now(SUSTAINED), median(self._start)
+        self._done = now > FAR_ABOVE * start
+        level = float(warned.evidence["level"])
+        return [_anomaly(step, warned.onset, now, level, start, Severity.critical)] if self._done else []
 
-    def _above(self, times: float) -> bool:
-        return median([loss for _, loss in self._recent]) > times * median(self._start)
+    def _now(self, rows: int) -> float:
+        return median([loss for _, loss in list(self._recent)[-rows:]])
 
-    def _anomaly(self, step: int, onset: int, severity: Severity) -> Anomaly:
-        now, start = median([loss for _, loss in self._recent]), median(self._start)
-        return Anomaly(
-            kind="loss-rise",
-            metric="loss",
-            severity=severity,
-            onset=onset,
-            summary=f"rose from its level {self._level.median:.3g} at step {onset} to {now:.3g} at step {step}, "
-            f"above its start {start:.3g}",
-            evidence={"value": now, "level": self._level.median, "start": start, "rows": SUSTAINED},
-            causes=("the learning rate is too high", "the data changed at this step", "an overflow in half precision"),
-            remedy="go back to a checkpoint from before this step; lower learning_rate, or add warm-up",
-        )
+
+def _anomaly(step: int, onset: int, now: float, level: float, start: float, severity: Severity) -> Anomaly:
+    return Anomaly(
+        kind="loss-rise",
+        metric="loss",
+        severity=severity,
+        onset=onset,
+        summary=f"rose from its level {level:.3g} at step {onset} to {now:.3g} at step {step}; it began at {start:.3g}",
+        evidence={"value": now, "level": level, "start": start},
+        causes=("the learning rate is too high", "the data changed at this step", "an overflow in half precision"),
+        remedy="go back to a checkpoint from before this step; lower learning_rate, or add warm-up",
+    )

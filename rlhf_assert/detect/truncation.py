@@ -32,7 +32,7 @@ class Truncation:
     half a percent of its maximum so far and 1.5 times above its start (the median of the first 3 rows). Runs that are
     cut off from the first row on are common and healthy, and are not judged. A warning; critical if the reward of these
     rows is under .7 of what it was before them, or the entropy is under a tenth of its start: cut-off texts then are
-    all that the policy writes. With a reward that rose above its level before by half it is a note: longer answers pay.
+    all that the policy writes. A reward that rises meanwhile is no comfort: it pays for length.
 
     False alarms: none on noise, since a share under a half must come to stay above .9, or a length must stand still.
     """
@@ -138,7 +138,7 @@ class Truncation:
         was, is_now = median(before), median(now)
         if is_now < was - 0.3 * abs(was):
             return Severity.critical, f"the reward fell from {was:.3g} to {is_now:.3g}"
-        return (Severity.info if is_now > was + 0.5 * abs(was) else Severity.warning), ""
+        return Severity.warning, ""
 
     def _anomaly(self, share: float | None, length: float | None, severity: Severity, why: str) -> Anomaly:
         what = f"{share:.0%} cut off" if share is not None else f"{length:.4g} tokens, at the cap"

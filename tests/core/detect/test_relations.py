@@ -29,7 +29,7 @@ def test_completions_that_come_to_be_cut_off(find: Any) -> None:
 
     assert told(find(Truncation(), rows(0.5))) == [("length-saturation", "truncated_fraction", Severity.warning, 11)]
     assert told(find(Truncation(), rows(0.1)))[0][2] is Severity.critical
-    assert told(find(Truncation(), rows(0.9)))[0][2] is Severity.info
+    assert told(find(Truncation(), rows(0.9)))[0][2] is Severity.warning  # a reward that pays for length
 
 
 def test_a_length_pinned_to_its_cap_where_the_share_is_not_logged(find: Any) -> None:
