@@ -16,7 +16,7 @@ Row = Mapping[str, float | None]
 START = 5
 SUSTAINED = 16
 TRIES = 8
-"""A level is tested again 30 rows after a shift that did not matter, in two windows: the rate is split over the tries."""
+"""A level is tested again 30 rows after a shift that did not matter, in two windows: so many tries split the rate."""
 ABOVE, FAR_ABOVE = 1.3, 1.75
 """Times the start: levels wander by a tenth, so a rise back to it is not yet worse than having learnt nothing."""
 LEARNT, GIVEN_BACK = 0.3, 0.6
