@@ -22,13 +22,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import mul
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
+from rlhf_assert.rows import Block
+from rlhf_assert.series import FloatArray
 
 Row = Mapping[str, float | None]
 
@@ -109,6 +112,38 @@ class Level:
         self._quiet = rows + _REST
         return direction
 
+    def after(
+        self, values: FloatArray, budget: Budget, threshold: float | None = None, direction: int = 0
+    ) -> Level | None:
+        """Return the level after finite values more, or None if one of them completes a shift in `direction`.
+
+        Args:
+            values: shape (n,).
+            budget: see `update`.
+            threshold: see `update`.
+            direction: -1, 1, or 0 for either.
+        """
+        level = copy(self)
+        level.values = self.values.copy()
+        rest = values.tolist()
+        while rest:
+            part, rest = level._take(rest)  # noqa: SLF001 - of a copy
+            if any(direction in {0, turn} for value in part if (turn := level.update(value, budget, threshold))):
+                return None
+        return level
+
+    def _take(self, values: list[float]) -> tuple[list[float], list[float]]:
+        """Take the rows up to the next refresh if all are inside; return the rows to be looked at, and the others."""
+        until = self._due - self._rows
+        part, rest = values[: max(1, until)], values[max(1, until) :]
+        if until <= 0 or not self._low <= min(part) <= max(part) <= self._high:
+            return part, rest
+        self.values.extend(part)
+        self._rows += len(part)
+        self._below = self._below << len(part) & self._mask
+        self._above = self._above << len(part) & self._mask
+        return [], rest
+
     def back(self) -> int:
         """Return how many rows ago the shift that was just reported began."""
         bits = self._below or self._above
@@ -119,19 +154,21 @@ class Level:
         before = self._rows - self.window
         take = min(max(before // 2, min(before, 30)), MAX_PAST)
         past = values[-self.window - take : -self.window]
-        self.median = level = sorted(past)[take // 2]
+        ordered = sorted(past)
+        self.median = level = ordered[take // 2]
+        off = [value - level for value in ordered]
         floor = 0.02 * abs(level)
-        self.spread = spread = max(_spread(past), floor) * (1.0 + 4.0 / take)
+        self.spread = spread = max(_spread(off), floor) * (1.0 + 4.0 / take)
         self._due = self._rows + min(max(4, self._rows // 8), 64) - 1
         self._low, self._high = -math.inf, math.inf
         if not 0.0 < spread < math.inf:
             return
         down, up = spread, spread
-        slope, share = _line(past, level)
+        slope, share = _line(past, off)
         if share > 0.5:  # else no line explains half of the spread
             middle = 0.5 * (take - 1)
-            rest = [value - slope * (row - middle) for row, value in enumerate(past)]
-            around = max(_spread(rest), floor) * (1.0 + 4.0 / take)
+            rest = sorted([value - slope * (row - middle) for row, value in enumerate(past)])
+            around = max(_spread([value - rest[take // 2] for value in rest]), floor) * (1.0 + 4.0 / take)
             if around < EXPLAINED * spread:
                 if slope > 0.0:
                     self.spread = down = around
@@ -144,17 +181,28 @@ class Level:
         self._below, self._above = below, above
 
 
-def _spread(values: list[float]) -> float:
-    level = sorted(values)[len(values) // 2]
-    away = sorted([abs(value - level) for value in values])
+def levels_after(
+    levels: Iterable[Level], values: FloatArray, budget: Budget, threshold: float | None = None, direction: int = 0
+) -> tuple[Level, ...] | None:
+    """Return each level `after` the values, or None if there is a shift of any."""
+    found = []
+    for level in levels:
+        if (after := level.after(values, budget, threshold, direction)) is None:
+            return None
+        found.append(after)
+    return tuple(found)
+
+
+def _spread(off: list[float]) -> float:
+    """Return the spread of values by their deviations from their median, in order."""
+    away = sorted(map(abs, off))  # two runs, which sort in linear time
     return max(1.4826 * away[len(away) // 2], 1.2533 * sum(away) / len(away))
 
 
-def _line(values: list[float], level: float) -> tuple[float, float]:
-    """Return the least-squares slope per row, and the share of the squared deviations from `level` that it explains."""
+def _line(values: list[float], off: list[float]) -> tuple[float, float]:
+    """Return the least-squares slope per row, and the share that it explains of the squared deviations `off`."""
     rows, squares = _rows(len(values))
     slope = sum(map(mul, rows, values)) / squares
-    off = [value - level for value in values]
     total = sum(map(mul, off, off))
     return slope, slope * slope * squares / total if total > 0.0 else 0.0
 
@@ -207,6 +255,18 @@ class LevelShift:
                 onset = self._steps[-1 - min(level.back(), len(self._steps) - 1)]
                 found.append(_note(metric, onset, step, value, level, direction))
         return found
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no level shifts."""
+        levels = {}
+        for metric in self.levels.keys() & block.metrics.keys():
+            values, direction = block.metrics[metric], WATCHED[metric]
+            if (level := self.levels[metric].after(values, self.budget, self.threshold, direction)) is None:
+                return False
+            levels[metric] = level
+        self.levels |= levels
+        self._steps.extend(block.steps[-WINDOW:].tolist())
+        return True
 
 
 def _note(metric: str, onset: int, step: int, value: float, level: Level, direction: int) -> Anomaly:

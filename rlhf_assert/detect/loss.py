@@ -9,7 +9,8 @@ from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
-from rlhf_assert.detect.level import LONG, SHORT, Level
+from rlhf_assert.detect.level import LONG, SHORT, Level, levels_after
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -37,7 +38,7 @@ class LossRise:
 
     budget: Budget = field(default_factory=Budget)
     name: str = "loss-rise"
-    _levels: tuple[Level, Level] = field(default_factory=lambda: (Level(SHORT, TRIES), Level(LONG, TRIES)))
+    _levels: tuple[Level, ...] = field(default_factory=lambda: (Level(SHORT, TRIES), Level(LONG, TRIES)))
     _start: list[float] = field(default_factory=list)
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=SUSTAINED))
     _warned: Anomaly | None = None
@@ -75,6 +76,22 @@ class LossRise:
                 self._warned, self._since = _anomaly(step, onset, now, level.median, start, Severity.warning), 0
                 return [self._warned]
         return []
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which the loss does not rise from its levels."""
+        loss = block.metrics.get("loss")
+        if self._done or "reward" in block.metrics or "reward_std" in block.metrics:
+            return self._done
+        if loss is None:
+            return True
+        if self._warned is not None or len(self._start) < START or loss.min() <= 0.0:
+            return False
+        levels = levels_after(self._levels, loss, self.budget, direction=1)
+        if levels is None:
+            return False
+        self._levels = levels
+        self._recent.extend(zip(block.steps[-SUSTAINED:].tolist(), loss[-SUSTAINED:].tolist(), strict=True))
+        return True
 
     def _follow(self, step: int) -> list[Anomaly]:
         warned = self._warned

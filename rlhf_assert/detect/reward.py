@@ -10,7 +10,8 @@ from statistics import median
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
 from rlhf_assert.detect.constant import no_variance
-from rlhf_assert.detect.level import LONG, SHORT, WINDOW, Level
+from rlhf_assert.detect.level import LONG, SHORT, WINDOW, Level, levels_after
+from rlhf_assert.rows import Block
 
 Row = Mapping[str, float | None]
 
@@ -76,6 +77,21 @@ class RewardCollapse:
             if gain > 0.0 and level.median - now >= LOSS * gain:
                 return self._warn(step, level, now, gain)
         return []
+
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which the reward does not fall from any level."""
+        reward = block.metrics.get("reward")
+        if reward is None or self._done:
+            return True
+        if self._warned is not None or self._floor == float("inf"):
+            return False
+        levels = levels_after(self._levels, reward, self.budget, self.threshold, direction=-1)
+        if levels is None:
+            return False
+        self._levels = levels
+        self._floor = min(self._floor, float(reward.min()))
+        self._rows.extend(block.tail(_MEMORY))
+        return True
 
     def _warn(self, step: int, level: Level, now: float, gain: float) -> list[Anomaly]:
         rows = list(self._rows)
