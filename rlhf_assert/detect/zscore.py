@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from statistics import median
+
+import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.outlier import NOTE, SAME, Window, outlier_in
 from rlhf_assert.errors import UsageError
+from rlhf_assert.rows import Block
 
 THRESHOLD = 20.0
 """Standard deviations from which a value counts. Far above the usual 3 to 6, which alarm on the tails of healthy
@@ -31,18 +33,12 @@ UNTESTED = frozenset(
 )
 """Metrics whose healthy values do spike; they are tested only if `thresholds` names them."""
 
-NOTE = 5.5
-"""Standard deviations from which a value is worth a note, if it also is 1.5 times as far out as any of its window."""
-
 _FAMILIES = {
     **dict.fromkeys(("loss", "policy_loss", "kl_div", "approx_kl", "ratio", "grad_norm"), "update"),
     **dict.fromkeys(("reward", "reward_std", "advantage_std"), "reward"),
     **dict.fromkeys(("chosen_reward", "rejected_reward", "reward_margin"), "reward"),
 }
 """Metrics that one batch moves together by construction (a KL penalty is part of the loss): one witness, not two."""
-
-_REST = 25
-_ROUNDING = 1e-6  # a spread below this share of the level is float32 rounding, not spread
 
 
 class ZScore:
@@ -81,8 +77,9 @@ class ZScore:
         self._threshold = threshold
         self._default = threshold == THRESHOLD
         self._size = window
-        self._windows: dict[str, _Window | None] = {}
-        self._tested: list[tuple[str, _Window]] = []
+        self._core = window // 2
+        self._windows: dict[str, Window | None] = {}
+        self._tested: list[tuple[str, Window]] = []
         self._bounds: list[tuple[str, float, float]] = []
         self._waiting: list[Mapping[str, float | None]] = []
         self._due = 0
@@ -93,12 +90,11 @@ class ZScore:
         Nearly every value lies within its bounds, so the windows take their values some rows at a time.
         """
         if not self._windows.keys() >= metrics.keys():
-            self._fold()
             for metric in metrics:
                 if metric not in self._windows:
                     self._open(metric)
             self._tested = [(metric, window) for metric, window in self._windows.items() if window is not None]
-            self._plan()
+            self._settle()
         found: list[Anomaly] = []
         get = metrics.get
         beyond = [
@@ -112,34 +108,64 @@ class ZScore:
                 value, window = metrics[metric], self._windows[metric]
                 if value is not None and value - value == 0.0 and window is not None:
                     found += window.test(step, metric, value)
-            self._plan()
         self._waiting.append(metrics)
         self._due -= 1
         if self._due <= 0:
-            self._fold()
-            for _, window in self._tested:
-                if window.high < math.inf:  # all that are in use at once, so that rows in which none is due are many
-                    window.settle()
-            self._plan()
+            self._settle()
         return self._weigh(found) if found else found
 
-    def _fold(self) -> None:
-        """Give the windows the values of the rows that wait, and compute the moments that are due."""
-        for metrics in self._waiting:
-            for metric, window in self._tested:
-                value = metrics.get(metric)
-                if value is None or value - value != 0.0:
-                    continue
-                window.values.append(value)
-                window.rest -= 1
-                if window.rest == 0:
-                    window.settle()
-        self._waiting.clear()
+    def absorb(self, block: Block) -> bool:
+        """Take a block in which no value is reported."""
+        self._fold()
+        windows = {metric: window for metric, window in self._tested if metric in block.metrics}
+        if not windows:
+            return True
+        core, parts = self._core, -(-len(block) // self._core)
+        reaches = [window.reach(core) for window in windows.values()]
+        if None in reaches or any(len(window.values) < self._size for window in windows.values()):
+            return False
+        known = np.array([window.values for window in windows.values()])
+        values = np.concatenate((known, [block.metrics[metric] for metric in windows]), axis=1)
+        # Each part of the block has the part before it for its core, as in `Window.bounds`.
+        cores = values[:, self._size - core :][:, : parts * core].reshape(len(windows), parts, core)
+        middle = cores.mean(axis=2, keepdims=True)
+        squares = ((cores - middle) ** 2).sum(axis=2, keepdims=True)
+        reach = np.array(reaches, dtype=np.float64)[:, None, None] * np.sqrt(squares)
+        tested = np.zeros((len(windows), parts * core))
+        tested[:, : len(block)] = values[:, self._size :]
+        inside = np.abs(tested.reshape(cores.shape) - middle) <= np.maximum(reach, SAME * np.abs(middle))
+        thresholds = [window.threshold for window in windows.values()]
+        for place, row in np.argwhere(~inside.reshape(tested.shape)[:, : len(block)]).tolist():
+            before = values[place, row : row + self._size].tolist()
+            if outlier_in(before, float(tested[place, row]), thresholds[place]) is not None:
+                return False
+        for window, latest in zip(windows.values(), values[:, -self._size :].tolist(), strict=True):
+            window.values.extend(latest)
+        self._settle()
+        return True
 
-    def _plan(self) -> None:
-        """Take over the windows' bounds, and count the rows until the first of them is due."""
-        self._bounds = [(metric, window.low, window.high) for metric, window in self._tested]
-        self._due = min((window.rest for _, window in self._tested), default=_REST)
+    def _fold(self) -> None:
+        """Give the windows the values of the rows that wait."""
+        rows = self._waiting
+        if not rows:
+            return
+        for metric, window in self._tested:
+            window.values.extend(
+                [value for row in rows if (value := row.get(metric)) is not None and value - value == 0.0]
+            )
+        rows.clear()
+
+    def _settle(self) -> None:
+        """Set all bounds anew, and count the rows until they may not hold, or another metric has enough values."""
+        self._fold()
+        self._due = self._size - self._core
+        self._bounds = []
+        for metric, window in self._tested:
+            missing = self.minimum_history - len(window.values)
+            if missing > 0:
+                self._due = min(self._due, missing)
+            else:
+                self._bounds.append((metric, *window.bounds(self._core)))
 
     def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
         """Return the anomalies of one row; those that nothing corroborates and nobody asked for are infos."""
@@ -156,75 +182,4 @@ class ZScore:
         threshold = self._thresholds.get(metric, self._threshold)
         if self._default and metric not in self._asked and threshold < math.inf:
             threshold = NOTE
-        window = None if threshold == math.inf else _Window(self._size, threshold, self.minimum_history)
-        self._windows[metric] = window
-
-
-class _Window:
-    """The last values of one metric.
-
-    Most values are far from any threshold, and computing moments for each would cost more than all else. So a value
-    within half the threshold of moments that are at most `_REST` rows old passes; any other is tested exactly.
-    """
-
-    __slots__ = ("high", "loudest", "low", "mean", "quiet_until", "rest", "spread", "threshold", "values")
-
-    def __init__(self, size: int, threshold: float, minimum: int) -> None:
-        self.values: deque[float] = deque(maxlen=size)
-        self.low, self.high = -math.inf, math.inf
-        self.mean = self.spread = 0.0
-        self.rest = minimum
-        self.threshold = threshold
-        self.quiet_until = -math.inf
-        self.loudest = 0.0
-
-    def settle(self) -> None:
-        """Compute the moments from the values."""
-        values, count = self.values, len(self.values)
-        total = sum(values)
-        # The sum of values near the largest float overflows, their mean does not.
-        self.mean = mean = total / count if total - total == 0.0 else sum([value / count for value in values])
-        off = [value - mean for value in values]
-        self.spread = math.sqrt(sum([value * value for value in off]) / (count - 1))
-        reach = 0.5 * self.threshold * self.spread
-        self.low, self.high = mean - reach, mean + reach
-        self.rest = _REST
-        far = 4.0 * self.spread
-        if max(values) - mean > far or mean - min(values) > far:  # when an outlier leaves, its spread must not stay
-            oldest = next(place for place, value in enumerate(values) if abs(value - mean) > far)
-            self.rest = min(_REST, (values.maxlen or 0) - count + oldest + 1)
-
-    def test(self, step: int, metric: str, value: float) -> list[Anomaly]:
-        """Judge a value by the exact moments of the values before it."""
-        self.settle()
-        count, level = len(self.values), median(self.values)
-        if not _ROUNDING * abs(self.mean) < self.spread < math.inf or 2 * self.values.count(level) > count:
-            return []
-        score = (value - self.mean) / self.spread
-        if abs(score) <= self.threshold or (step < self.quiet_until and abs(score) < 2.0 * self.loudest):
-            return []
-        if self.threshold == NOTE and abs(value - level) < 1.5 * max(abs(other - level) for other in self.values):
-            return []
-        self.quiet_until = step + (self.values.maxlen or 0)
-        self.loudest = abs(score)
-        return [
-            Anomaly(
-                kind="z-score",
-                metric=metric,
-                severity=Severity.warning,
-                onset=step,
-                summary=f"{value:.3g} at step {step}, {abs(score):.0f} standard deviations "
-                f"{'above' if score > 0 else 'below'} the {count} values before",
-                evidence={
-                    "value": value,
-                    "z": score,
-                    "mean": self.mean,
-                    "std": self.spread,
-                    "window": count,
-                    "times_median": value / level if level else math.inf,
-                },
-                causes=("one unusual batch", "the beginning of something that other metrics will show"),
-                remedy="look at this step's samples; if other metrics stay calm, accept it, or raise anomaly_threshold "
-                f"for {metric}",
-            )
-        ]
+        self._windows[metric] = None if threshold == math.inf else Window(self._size, threshold)

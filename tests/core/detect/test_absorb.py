@@ -62,11 +62,12 @@ def runs(draw: st.DrawFn) -> list[Row]:
         values["loss"][0] = LN2
     absent: set[tuple[str, int]] = set()
     for _ in range(draw(st.integers(0, 4))):
-        name, plant = draw(st.sampled_from(names)), draw(st.sampled_from(PLANTS))
+        struck, plant = draw(st.sampled_from([*names, "all"])), draw(st.sampled_from(PLANTS))
         first = draw(st.integers(0, count - 1))
         places = range(first, min(count, first + draw(st.sampled_from([1, 3, 6, 12, 25, 60, 300]))))
         size = draw(st.sampled_from([-3.0, 0.01, 0.3, 3.0, 8.0, 30.0, 1e6]))
-        _plant(plant, name, places, size, values[name], absent)
+        for name in names if struck == "all" else [struck]:
+            _plant(plant, name, places, size, values[name], absent)
     steps = _steps(draw, count)
     return [
         Row(steps[row], None, {name: values[name][row] for name in names if (name, row) not in absent})
@@ -135,7 +136,8 @@ def test_blocks_show_what_rows_show(rows: list[Row], block: int, algorithm: str)
     def detectors() -> list[Detector]:
         return default_detectors(algorithm, {"beta": 0.1}, settings=Settings(checks={"level-shift": True}))
 
-    assert found_in(columns_of(rows), detectors(), block) == found_in(rows, detectors())
+    columns = columns_of(rows)
+    assert found_in(columns, detectors(), block) == found_in(list(columns), detectors())
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -146,7 +148,8 @@ def test_each_detector_finds_the_same_in_blocks(check: str, rows: list[Row], blo
         chosen = Settings(checks={name: name == check for name in CHECKS})
         return default_detectors(algorithm, {"beta": 0.1}, settings=chosen)
 
-    assert found_in(columns_of(rows), detector(), block) == found_in(rows, detector())
+    columns = columns_of(rows)
+    assert found_in(columns, detector(), block) == found_in(list(columns), detector())
 
 
 @given(rows=runs(), block=st.sampled_from([2, 7, 32]))
@@ -195,8 +198,7 @@ def test_calm_blocks_are_not_looked_at_row_by_row(levels: dict[str, tuple[float,
     with patch("rlhf_assert.detect.scan.BLOCK", 250):
         list(discover(columns_of(rows), detectors))
 
-    slow = {detector.name for detector in detectors if detector.rows > 1000}
-    assert slow <= {"loss-rise", "reward-collapse", "update-spike", "z-score"}
+    assert {detector.name: detector.rows for detector in detectors if detector.rows > 1000} == {}
 
 
 def test_a_detector_without_blocks_gets_rows() -> None:

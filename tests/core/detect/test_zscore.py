@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rlhf_assert.detect import Severity
+from rlhf_assert.detect.outlier import outlier_in
 from rlhf_assert.detect.zscore import ZScore
 from rlhf_assert.errors import UsageError
 
@@ -75,6 +76,34 @@ def test_an_old_outlier_leaves_no_trace(find: Any) -> None:
     values = [*noise(30), 1e12, *noise(60, seed=1), 50.0]
 
     assert [found.onset for found in find(ZScore(), [{"x": value} for value in values])] == [31, 92]
+
+
+@given(
+    plants=st.lists(
+        st.tuples(st.integers(0, 199), st.sampled_from([0.0, 4.0, -6.0, 9.0, 30.0, 1e4, 1e300])), max_size=5
+    ),
+    flat=st.tuples(st.integers(0, 199), st.sampled_from([0, 10, 30, 80])),
+    threshold=st.sampled_from([0.9, 1.5, 3.0, 8.0]),
+    seed=st.integers(0, 100),
+)
+def test_no_outlier_passes_unseen(
+    find: Any, plants: list[tuple[int, float]], flat: tuple[int, int], threshold: float, seed: int
+) -> None:
+    """Values within bounds that hold for some rows are not tested: it must make no difference."""
+    values = noise(200, seed)
+    values[flat[0] : flat[0] + flat[1]] = [0.01 * value for value in values[flat[0] : flat[0] + flat[1]]]
+    for place, size in plants:
+        values[place] += size
+    expected, quiet, loudest = [], 0, 0.0
+    for place in range(20, 200):
+        outlier = outlier_in(values[max(0, place - 50) : place], values[place], threshold)
+        if outlier and not (place < quiet and abs(outlier.score) < 2.0 * loudest):
+            expected.append((place + 1, outlier.score))
+            quiet, loudest = place + 50, abs(outlier.score)
+
+    found = find(ZScore(threshold), [{"x": value} for value in values])
+
+    assert [(anomaly.onset, anomaly.evidence["z"]) for anomaly in found] == expected
 
 
 def test_a_metric_is_quiet_for_a_window_after_a_report(find: Any) -> None:
