@@ -68,6 +68,8 @@ class Answer:
 def expand(path: str) -> tuple[list[str], str | None]:
     """Return the logs that a path stands for, or none and why there are none."""
     given = Path(path)
+    if not path:
+        return [], "an empty name: a variable that is not set?"
     try:
         if not given.is_dir() or is_run_directory(given):
             return [path], None

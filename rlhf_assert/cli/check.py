@@ -116,7 +116,7 @@ def _answers(paths: Sequence[str], style: Style | None, detection: Detection) ->
 
 def _print_annotations(answers: list[Answer]) -> None:
     for answer in answers:
-        told = f"{answer.source}: {short_facts(answer.outcome, answer.rows)}" if answer.outcome else ""
+        told = f"{_name(answer)}: {short_facts(answer.outcome, answer.rows)}" if answer.outcome else ""
         click.echo("\n".join(answer.annotations) or told)
     file = os.environ.get("GITHUB_STEP_SUMMARY")
     outcomes = [answer.outcome for answer in answers if answer.outcome]

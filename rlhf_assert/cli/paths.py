@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from rlhf_assert.detect.config import settings_of
@@ -36,7 +37,9 @@ def read(path: str) -> Run:
 
 
 def damaged(error: Exception) -> UnreadableRun:
-    """Return the error for a file that breaks its own format."""
+    """Return the error for a file that breaks its own format, or cannot be opened."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return UnreadableRun(f"{Path(os.fsdecode(error.filename)).name}: {error.strerror}")
     return UnreadableRun(f"damaged: {type(error).__name__}: {error}")
 
 
@@ -44,6 +47,8 @@ def require(path: Path) -> None:
     """Raise UnreadableRun, with the nearest names, if there is nothing at `path`."""
     if path.exists():
         return
+    if path.is_symlink():
+        raise UnreadableRun(f"a link to {path.readlink()}, which leads nowhere")
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

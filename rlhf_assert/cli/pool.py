@@ -54,11 +54,10 @@ def _in_processes(
     show: _Show,
     begun: float,
 ) -> Iterator[tuple[int, list[Answer]]]:
-    # A forked process has all imports already; where there is no fork, the default method serves.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    lost = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's idle threads; the fork itself runs none of them
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context(method)) as pool:
+        with _pool(processes) as pool:
             futures: dict[Future[list[Answer]], int] = {
                 pool.submit(answer, path, style, detection, alone=alone): index for index, path in enumerate(paths)
             }
@@ -69,7 +68,19 @@ def _in_processes(
                 try:
                     yield index, future.result()
                 except BrokenProcessPool:
+                    lost.append(index)
+        for index in lost:  # one process that dies takes down the pool, and with it logs that are not to blame
+            with _pool(1) as pool:
+                try:
+                    yield index, pool.submit(answer, paths[index], style, detection, alone=alone).result()
+                except BrokenProcessPool:
                     yield index, [unreadable(paths[index], "the process that judged it was killed: out of memory?")]
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    # A forked process has all imports already; where there is no fork, the default method serves.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context(method))
 
 
 class _Show:

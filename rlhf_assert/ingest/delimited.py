@@ -31,7 +31,7 @@ def delimiter_of(head: bytes) -> str | None:
         named = all(number_of(cell) is NO_NUMBER for cell in header if cell.strip())
         if len(header) < 2 or not named:
             continue
-        if not rows and all(_word(cell) for cell in header):
+        if not rows and all(_word(cell) for cell in header[:-1]):  # the last one may be cut off
             return delimiter
         if rows and len(rows[0]) == len(header) and any(isinstance(number_of(cell), float) for cell in rows[0]):
             return delimiter

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from rlhf_assert.errors import UnreadableRun
-from rlhf_assert.ingest.tensorboard import event_folders
+from rlhf_assert.ingest.tensorboard import is_event_name
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".out", ".ndjson")
 MOST_LOGS = 10_000
@@ -22,21 +23,24 @@ def logs_in(folder: Path) -> list[Path]:
     """Return the logs of a folder: run directories, TensorBoard folders and files, in the order of their names.
 
     Of the `trainer_state.json` of several checkpoints of one training only the newest counts, since each holds all
-    that the earlier ones hold. Configuration files are no logs.
+    that the earlier ones hold. Configuration files are no logs. A folder below that cannot be opened is in the list
+    too: what it hides must not pass for judged.
 
     Raises:
         UnreadableRun: there is none, or more than `MOST_LOGS`.
     """
-    found: list[Path] = []
-    runs = {file.parent for file in folder.rglob("run.json") if (file.parent / "metrics.jsonl").exists()}
+    everything, found = _files_below(folder)
+    runs = {
+        file.parent for file in everything if file.name == "run.json" and (file.parent / "metrics.jsonl") in everything
+    }
     files = [
         file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not any(run in file.parents for run in runs)
+        for file in sorted(everything)
+        if file.suffix.lower() in SUFFIXES and not any(run in file.parents for run in runs)
     ]
     states = [file for file in files if file.name == _STATE]
     found += runs
-    found += event_folders(folder)
+    found += {file.parent for file in everything if is_event_name(file.name)}  # each is one run, as TensorBoard has it
     found += _newest(states)
     found += [file for file in files if file.name != _STATE and not _NO_LOG.search(file.name)]
     if not found:
@@ -44,6 +48,17 @@ def logs_in(folder: Path) -> list[Path]:
     if len(found) > MOST_LOGS:
         raise UnreadableRun(f"{len(found)} files that may be logs, at most {MOST_LOGS} are read: name a folder below")
     return sorted(set(found))
+
+
+def _files_below(folder: Path) -> tuple[set[Path], list[Path]]:
+    """Return the regular files at or below a folder, and the folders that cannot be opened."""
+    closed: list[Path] = []
+
+    def note(error: OSError) -> None:
+        closed.append(Path(os.fsdecode(error.filename)))
+
+    files = {Path(parent) / name for parent, _, names in os.walk(folder, onerror=note) for name in names}
+    return {file for file in files if file.is_file()}, closed
 
 
 def _newest(states: list[Path]) -> list[Path]:

@@ -31,13 +31,15 @@ def is_jsonl(head: bytes) -> bool:
 def read_jsonl(path: Path, reading: Reading) -> Iterator[dict[str, Any]]:
     """Yield the objects; a line that is no object is dropped and counted."""
     for line in lines_of(path):
+        if not line:
+            continue
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
-            record = _object(line)
+            record = None if line.isspace() else _object(line)
         if type(record) is dict:
             yield record
-        elif line.strip():
+        elif not line.isspace():
             reading.dropped += 1
 
 

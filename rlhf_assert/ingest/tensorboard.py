@@ -19,9 +19,9 @@ def is_event_file(head: bytes) -> bool:
     return _FILE_VERSION in head[:64]
 
 
-def event_folders(folder: Path) -> list[Path]:
-    """Return the folders at or below `folder` that hold event files: each is one run, as TensorBoard has it."""
-    return sorted({file.parent for file in folder.rglob(f"*{_MARK}*") if file.is_file()})
+def is_event_name(name: str) -> bool:
+    """Return whether a file is called as TensorBoard calls its event files."""
+    return _MARK in name
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

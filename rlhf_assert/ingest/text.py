@@ -19,7 +19,7 @@ LARGEST_DOCUMENT = 256 * 2**20
 SAMPLE = 2**16
 BLOCK = 2**20
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BOMS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 UTF8_BOM = b"\xef\xbb\xbf"
 
 
@@ -59,9 +59,9 @@ def head_of(path: Path) -> bytes:
 
 def require_text(head: bytes) -> None:
     """Raise UnreadableRun, with the offset, if the start of a file is no UTF-8 text."""
-    if head[:2] in _BOMS:
-        encoding = _BOMS[head[:2]]
-        raise UnreadableRun(f"{encoding} text: convert it first, iconv -f {encoding} -t UTF-8")
+    for mark, encoding in _BOMS.items():
+        if head.startswith(mark):
+            raise UnreadableRun(f"{encoding} text: convert it first, iconv -f {encoding} -t UTF-8")
     control = _CONTROL.search(head)
     try:
         head.decode("utf-8")
@@ -80,18 +80,24 @@ def lines_of(path: Path) -> Iterator[bytes]:
     Raises:
         UnreadableRun: a line past `LONGEST_LINE`, which is not read to its end; or the disk fails.
     """
-    number, rest = 0, b""
+    number, size = 0, 0
+    rest: list[bytes] = []  # a long line comes in many blocks, which are joined once
     try:
         with path.open("rb") as stream:
-            left = os.fstat(stream.fileno()).st_size
+            left = whole = os.fstat(stream.fileno()).st_size
             while left > 0 and (block := stream.read(min(left, BLOCK))):
+                first, *lines = (block.removeprefix(UTF8_BOM) if left == whole else block).split(b"\n")
                 left -= len(block)
-                *lines, rest = ((rest + block) if number or rest else block.removeprefix(UTF8_BOM)).split(b"\n")
-                yield from lines
-                number += len(lines)
-                if len(rest) > LONGEST_LINE:
+                rest.append(first)
+                size += len(first)
+                if lines:
+                    yield b"".join(rest)
+                    yield from lines[:-1]
+                    number += len(lines)
+                    rest, size = lines[-1:], len(lines[-1])
+                if size > LONGEST_LINE:
                     raise UnreadableRun(f"line {number + 1} is longer than {LONGEST_LINE // 2**20} MiB: no log")
     except OSError as error:
         raise UnreadableRun(f"cannot be read: {error.strerror or error}") from error
-    if rest:
-        yield rest
+    if size:
+        yield b"".join(rest)
