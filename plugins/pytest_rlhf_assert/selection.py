@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,6 +21,7 @@ from rlhf_assert.scenarios import Scenario, check_steps, packaged_scenarios, sce
 
 MARKER_ARGUMENTS = ("steps", "seed")
 HEALTH_TESTS = "test_health.py"
+LIST_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +226,12 @@ def header(config: pytest.Config) -> str:
 
 
 def print_list() -> int:
-    """Print the packaged scenarios, and return the exit status."""
-    installed = backends()
-    for name, scenario in packaged_scenarios().items():
-        backend = installed.get(scenario.backend)
-        reason = (backend.missing() if backend else f"no backend {scenario.backend}") or scenario.unmet()
-        learns = f"learns {scenario.learns}" if scenario.learns else ""
-        print(f"{name:20} {scenario.backend:9} {scenario.steps:4} steps  {learns:24} {reason or ''}".rstrip())
+    """Print the packaged scenarios, as `rlhf-assert scenarios` does, and return the exit status."""
+    from rlhf_assert.report.layout import speaks_unicode
+    from rlhf_assert.report.scenarios import entries, listing
+
+    lines = listing(
+        entries(packaged_scenarios().values()), width=LIST_WIDTH, ascii=not speaks_unicode(sys.stdout.encoding)
+    )
+    print("\n".join(lines))
     return 0

@@ -1,10 +1,11 @@
-"""Which algorithm wrote a log, judged by its keys."""
+"""Which algorithm wrote a log, judged by its keys, and where those leave it open by its first row."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from rlhf_assert.metrics import PREFIXES, canonical_name, normalised
+from rlhf_assert.rows import Column
 
 CRITIC = frozenset({"value_loss", "explained_variance"})
 PAIRS = frozenset({"chosen_reward", "rejected_reward", "reward_margin"})
@@ -13,8 +14,8 @@ PAIRS = frozenset({"chosen_reward", "rejected_reward", "reward_margin"})
 def algorithm_of(keys: Collection[str]) -> str:
     """Return `ppo`, `grpo`, `rloo`, `online-dpo`, `dpo`, `kto`, `reward`, `sft`, or "" where the keys fit several.
 
-    What only the configuration tells apart is not guessed: TRL's RLOO logs GRPO's keys and counts as such, and
-    OpenRLHF's DPO and reward model share theirs and count as unknown, as do ORPO and a bare loss.
+    What only the configuration tells apart is not guessed: TRL's RLOO logs GRPO's keys and counts as such, ORPO and a
+    bare loss count as unknown. So do OpenRLHF's DPO and reward model, which share theirs; see `algorithm_by_start`.
     """
     plain = {_bare(normalised(key)) for key in keys}
     names = {name for key in keys if (name := canonical_name(key))}
@@ -33,6 +34,16 @@ def algorithm_of(keys: Collection[str]) -> str:
     if "mean_token_accuracy" in plain and not names & {"reward", "kl_div"}:
         return "sft"
     return ""
+
+
+def algorithm_by_start(metrics: Mapping[str, Column]) -> str:
+    """Return `dpo` for a log of pairs whose chosen and rejected rewards both begin at exactly 0, else "".
+
+    DPO's rewards are beta times the log-ratio of policy and reference, which are one model before the first update; the
+    scores of a reward model are 0 for no reason (Rafailov et al. 2023, equation 5; TRL and OpenRLHF log them so).
+    """
+    begun = [metrics[name].values[0] for name in ("chosen_reward", "rejected_reward") if name in metrics]
+    return "dpo" if len(begun) == 2 and not any(begun) else ""
 
 
 def _of_pairs(plain: set[str], names: set[str]) -> str:

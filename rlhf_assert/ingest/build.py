@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.ingest.algorithm import algorithm_of
+from rlhf_assert.ingest.algorithm import algorithm_by_start, algorithm_of
 from rlhf_assert.ingest.table import Columns
 from rlhf_assert.metrics import DERIVED, METRICS, canonical_name, key_priority, normalised
 from rlhf_assert.rows import Column, ColumnRows
@@ -64,7 +64,7 @@ def _run(
     info: dict[str, Any] = {
         "status": "completed",
         "started": 0.0,
-        "algorithm": algorithm_of(columns),
+        "algorithm": algorithm_of(columns) or algorithm_by_start(canonical),
         "log": source.format,
         "rows": len(steps),
         "step_key": log.step_key,

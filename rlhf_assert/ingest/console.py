@@ -1,4 +1,7 @@
-"""Console output: Python dicts as the Trainer prints them, OpenRLHF's `Global step N: {...}`, verl's `step:N - k:v`."""
+"""Console output: Python dicts as the Trainer prints them, OpenRLHF's `Global step N: {...}`, verl's `step:N - k:v`.
+
+And the boxes of stable-baselines3, see `rlhf_assert.ingest.boxes`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rlhf_assert.ingest.boxes import Boxes
 from rlhf_assert.ingest.reading import Reading
 from rlhf_assert.ingest.text import lines_of
 
@@ -30,8 +34,11 @@ def is_console(head: bytes) -> bool:
 def read_console(path: Path, reading: Reading) -> Iterator[dict[str, Any]]:
     """Yield the metrics found anywhere in the lines; all other lines are the program's own, and no loss."""
     del reading  # nothing here can count as torn
+    boxes = Boxes()
     for line in lines_of(path):
-        if b":" in line:
+        if (row := boxes.take(line)) is not None:
+            yield row
+        elif b":" in line:
             yield from records_in(line.decode("utf-8", errors="replace"))
 
 

@@ -74,3 +74,17 @@ def test_of_several_keys_the_first_of_the_table_wins_in_a_row(read):
 )
 def test_the_algorithm_is_judged_by_the_keys(keys, algorithm):
     assert algorithm_of(keys.split()) == algorithm
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "algorithm"),
+    [(0.0, 0.0, "dpo"), (-0.31, 0.12, ""), (0.0, 0.2, ""), (None, None, ""), (float("nan"), 0.0, "")],
+)
+def test_openrlhf_s_dpo_and_reward_model_differ_in_their_first_row(read, chosen, rejected, algorithm):
+    rows = [
+        {"step": step, "loss": 0.6931, "acc": 0.5, "chosen_reward": chosen, "reject_reward": rejected, "lr": 1e-6}
+        if step == 1
+        else {"step": step, "loss": 0.6, "acc": 0.7, "chosen_reward": 0.2, "reject_reward": 0.1, "lr": 1e-6}
+        for step in range(1, 30)
+    ]
+    assert read(rows).info["algorithm"] == algorithm

@@ -141,3 +141,47 @@ def test_of_several_checkpoints_the_newest_state_counts(tmp_path, make_run, rows
 def test_a_folder_without_logs_says_so(tmp_path):
     with pytest.raises(UnreadableRun, match="no log in this folder"):
         logs_in(tmp_path)
+
+
+def box(iteration, *, reward, end="\n"):
+    """A box as HumanOutputFormat of stable-baselines3 2.7 prints it."""
+    rows = [
+        ("rollout/", ""),
+        ("   ep_len_mean", "197"),
+        ("   ep_rew_mean", f"{reward:<8.3g}"),
+        ("time/", ""),
+        ("   iterations", str(iteration)),
+        ("   total_timesteps", str(2048 * iteration)),
+        ("train/", ""),
+        ("   approx_kl", "0.0085"),
+        ("   entropy_loss", "-0.68"),
+        ("   value_loss", "nan"),
+        ("   a_name_that_is_longer_than_tha...", "1"),
+        ("success", "0.5"),
+    ]
+    rule = "-" * 50
+    return end.join([rule, *(f"| {key:36} | {value:8} |" for key, value in rows), rule]) + end
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_boxes_of_stable_baselines(read, end):
+    before = end.join(["Using cpu device", "--------------------", "| no box |", "Wrapping the env", ""])
+    text = before + "".join(box(n, reward=-1200.0 + n, end=end) + f"Eval num_timesteps={n}{end}" for n in range(1, 6))
+    run = read(text, "train.log")
+    assert run.info["log"] == "console"
+    assert run.series["reward"].steps.tolist() == [1, 2, 3, 4, 5]
+    assert run.series["reward"].values.tolist() == [-1.2e3] * 5
+    assert run.series["entropy"].values.tolist() == [0.68] * 5
+    assert all(math.isnan(value) for value in run.series["value_loss"].values)
+    assert set(run.unmapped) == {
+        "rollout/ep_len_mean", "time/total_timesteps", "train/a_name_that_is_longer_than_tha...", "success",
+    }  # fmt: skip
+
+
+def test_a_box_that_is_cut_is_no_row_and_costs_no_other(read):
+    whole = "".join(box(n, reward=float(n)) for n in range(1, 5))
+    lines = whole.splitlines(keepends=True)
+    assert read("".join(lines[5:-4])).series["reward"].values.tolist() == [2.0, 3.0]
+    assert read("".join([*lines[:5], "WARNING: something\n", *lines[5:]])).series["reward"].values.tolist() == [
+        2.0, 3.0, 4.0,
+    ]  # fmt: skip

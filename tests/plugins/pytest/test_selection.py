@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 SCENARIOS = """
@@ -72,8 +74,10 @@ def test_function(rlhf_run): ...
 def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--rlhf-scenario=list")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["trl-grpo *trl * steps  learns reward*"])
-    assert len(result.outlines) == 8
+    result.stdout.fnmatch_lines(["scenario *learns *available", "trl-grpo * trl * reward * yes"])
+    assert len(result.outlines) >= 9
+    listed = pytester.run(sys.executable, "-m", "rlhf_assert.cli", "scenarios")
+    assert listed.outlines[:-1] == result.outlines
 
 
 @pytest.mark.parametrize(
