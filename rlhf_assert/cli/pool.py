@@ -28,8 +28,10 @@ MOST_PROCESSES = 8
 SILENT_SECONDS = 0.5
 
 
-def judge_all(paths: Sequence[str], style: Style | None, detection: Detection, *, alone: bool) -> list[list[Answer]]:
-    """Return the answers for each path, in the order of the paths."""
+def judge_all(
+    paths: Sequence[str], style: Style | None, detection: Detection | None = None, *, alone: bool
+) -> list[list[Answer]]:
+    """Return the answers for each path, in the order of the paths; see `answer`."""
     processes = min(_processors(), len(paths), MOST_PROCESSES)
     begun = time.monotonic()
     with _progress_line() as show:
@@ -47,7 +49,7 @@ def judge_all(paths: Sequence[str], style: Style | None, detection: Detection, *
 def _in_processes(
     paths: Sequence[str],
     style: Style | None,
-    detection: Detection,
+    detection: Detection | None,
     processes: int,
     *,
     alone: bool,
