@@ -163,6 +163,8 @@ ALIASES: dict[str, dict[str, str]] = {
         "actor/reward_kl_penalty": "kl_div",
         "actor/ppo_kl": "approx_kl",
         "rollout_corr/kl": "rollout_kl",
+        "rollout_corr/k3_kl": "rollout_kl",
+        "rollout_probs_diff_mean": "rollout_kl",
         "actor/pg_loss": "policy_loss",
         "critic/vf_loss": "value_loss",
         "critic/vf_explained_var": "explained_variance",
@@ -251,6 +253,10 @@ ALIASES: dict[str, dict[str, str]] = {
         "reward_margins": "reward_margin",
         "margins": "reward_margin",
         "reward_accuracies": "reward_accuracy",
+        "train_rollout_logprob_abs_diff": "rollout_kl",
+        "mismatch_kl": "rollout_kl",
+        "mismatch_kl/mean": "rollout_kl",
+        "gen_kl_error": "rollout_kl",
     },
 }
 """Framework -> original key -> canonical name. Where several keys of one row map to one name, the earliest here wins.
@@ -258,12 +264,14 @@ ALIASES: dict[str, dict[str, str]] = {
 TRL: trl/trainer/*_trainer.py and trl/experimental/ppo/ppo_trainer.py of 1.12.0, and the `ppo/` and `env/` keys of the
 PPOTrainer before 0.12. OpenRLHF: openrlhf/trainer of 0.11.2. verl: verl/trainer/ppo/metric_utils.py and core_algos.py.
 stable-baselines3: common/on_policy_algorithm.py and ppo/ppo.py; its `train/entropy_loss` is the entropy with the sign
-turned, which ingestion turns back. `other`: names in hand-made logs.
+turned, which ingestion turns back. `other`: names in hand-made logs,
+and those of slime, prime-rl and NeMo-RL for the distance from the rollout engine.
 
 Traps: `completions/clipped_ratio`, `response_clip_ratio` and `response_length/clip_ratio` are truncation, never
 clipping; `critic/vf_clipfrac` and `val/clipfrac_avg` are the clipping of the value, which has no canonical name;
 `policy/approxkl_avg`, `ppo_kl` and `actor/ppo_kl` are the KL to the old policy, never the one to the reference;
-`actor/kl_coef` and `critic/kl_coeff` are coefficients, no KL.
+`actor/kl_coef` and `critic/kl_coeff` are coefficients, no KL. `rollout_kl` is a mean log-ratio or a mean size of it in
+nats; verl's `rollout_probs_diff_mean` is a mean difference of probabilities, which is at most as large.
 """
 
 PREFIXES = ("train/", "training/")

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.rows import Block
+from rlhf_assert.series import FloatArray
 
 Row = Mapping[str, float | None]
 
@@ -25,6 +28,8 @@ LARGE = 1e4
 GREW = 5.0
 START = 3
 EXPLAINED = -0.5
+FITTED = 0.5
+LOST = 2.0
 _EVERY = 10
 
 
@@ -37,9 +42,13 @@ class Critic:
     - `value-without-reward`: the median value loss of 10 rows is 5 times the greatest of the first 3 and above 4
       times the rewards' mean square, which has not doubled: what grows is not the target but the error.
     - `explained-variance`: below -.5 in each of 10 rows, after the first 10: worse than predicting the mean.
+    - `critic-lost`: the median explained variance of 10 rows was above .5 and is below 0, while that of the value loss
+      is more than twice what it was then. Either alone is healthy: returns that hardly differ any more leave nothing
+      to explain, and returns of a larger scale raise the loss; both together are an error larger than the target.
 
     Needs `value_loss` and `reward`, or `explained_variance`. Source: for values near 0 the loss is half the mean square
-    of the returns (Schulman et al., "High-Dimensional Continuous Control Using GAE", 2015).
+    of the returns (Schulman et al., "High-Dimensional Continuous Control Using GAE", 2015); explained variance is 1
+    less the mean squared error over the variance of the returns.
     """
 
     name: str = "critic"
@@ -48,6 +57,8 @@ class Critic:
     _start: tuple[float, float] = (0.0, 0.0)
     _count: int = 0
     _low: int = 0
+    _fit: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=ROWS))
+    _fitted: float = 0.0
     _first: float = 0.0
     _variances: int = 0
     _reported: set[str] = field(default_factory=set)
@@ -62,6 +73,10 @@ class Critic:
             if self._low == ROWS:
                 found += self._report("explained-variance", "explained_variance", step, explained, EXPLAINED)
         loss, reward = metrics.get("value_loss"), metrics.get("reward")
+        if explained is not None and loss is not None and explained - explained == loss - loss == 0.0:
+            self._fit.append((explained, loss))
+            if self._variances % _EVERY == 0:
+                found += self._refit(step)
         if loss is None or reward is None or loss - loss != 0.0 or reward - reward != 0.0:
             return found
         spread = metrics.get("reward_std") or 0.0
@@ -80,21 +95,37 @@ class Critic:
             if self._variances < ROWS or (longest >= ROWS and "explained-variance" not in self._reported):
                 return False
         loss, reward = block.metrics.get("value_loss"), block.metrics.get("reward")
+        if loss is not None and reward is not None and not self._calm(loss):
+            return False
+        if explained is not None and loss is not None and not self._refits(explained, loss):
+            return False
         if loss is not None and reward is not None:
-            if self._count < ROWS:
-                return False
-            grown = GREW * self._start[0]
-            limits = {"value-out-of-scale": LARGE, "value-without-reward": grown if grown > 0.0 else math.inf}
-            if max(loss.max(), *self._losses) > min(
-                (limit for kind, limit in limits.items() if kind not in self._reported), default=math.inf
-            ):
-                return False
             spread = block.metrics.get("reward_std", 0.0)
             self._count += len(block)
             self._losses.extend(loss[-ROWS:].tolist())
             self._rewards.extend((reward * reward + spread * spread)[-ROWS:].tolist())
         if explained is not None:
             self._low, self._variances = low, self._variances + len(block)
+        return True
+
+    def _calm(self, losses: FloatArray) -> bool:
+        grown = GREW * self._start[0]
+        limits = {"value-out-of-scale": LARGE, "value-without-reward": grown if grown > 0.0 else math.inf}
+        limit = min((limit for kind, limit in limits.items() if kind not in self._reported), default=math.inf)
+        return self._count >= ROWS and max(losses.max(), *self._losses) <= limit
+
+    def _refits(self, explained: FloatArray, losses: FloatArray) -> bool:
+        """Take the fits of a block; return False and take none if one of them is negative."""
+        pairs = np.concatenate([np.array(self._fit).reshape(-1, 2), np.stack([explained, losses], axis=1)])
+        first = _EVERY - self._variances % _EVERY
+        ends = np.arange(len(self._fit) + first, len(pairs) + 1, _EVERY)
+        ends = ends[ends >= ROWS]
+        fits = np.median(pairs[ends[:, None] + np.arange(-ROWS, 0)], axis=1)
+        if (fits[:, 0] < 0.0).any():
+            return False
+        for loss in fits[fits[:, 0] > FITTED, 1][-1:].tolist():
+            self._fitted = loss
+        self._fit.extend(map(tuple, pairs[-ROWS:].tolist()))
         return True
 
     def _begin(self, step: int, loss: float, spread: float) -> list[Anomaly]:
@@ -116,6 +147,16 @@ class Critic:
             return self._report("value-out-of-scale", "value_loss", step, now, LARGE)
         if now > GREW * was > 0.0 and now > 4.0 * max(scale, was_scale) and scale < 2.0 * was_scale:
             return self._report("value-without-reward", "value_loss", step, now, GREW * was)
+        return []
+
+    def _refit(self, step: int) -> list[Anomaly]:
+        if len(self._fit) < ROWS:
+            return []
+        explained, loss = (median(values) for values in zip(*self._fit, strict=True))
+        if explained > FITTED:
+            self._fitted = loss
+        elif explained < 0.0 and loss > LOST * self._fitted > 0.0:
+            return self._report("critic-lost", "explained_variance", step, explained, 0.0)
         return []
 
     def _report(self, kind: str, metric: str, step: int, value: float, limit: float) -> list[Anomaly]:
@@ -145,4 +186,5 @@ _MEANINGS = {
     "value-out-of-scale": "the critic is far from the rewards' scale, and advantages are noise",
     "value-without-reward": "the critic's error grows and the rewards do not",
     "explained-variance": "the critic predicts worse than the mean would",
+    "critic-lost": "the critic explained more than half of the returns, and its error has outgrown them",
 }

@@ -12,19 +12,24 @@ from rlhf_assert.detect.config import Settings
 from rlhf_assert.detect.constant import Frozen, NoVariance
 from rlhf_assert.detect.contradictions import Contradictions
 from rlhf_assert.detect.critic import Critic
+from rlhf_assert.detect.drift import SCORE, RewardDrift
 from rlhf_assert.detect.entropy import Entropy
 from rlhf_assert.detect.explosion import FACTOR, Explosion
 from rlhf_assert.detect.identities import StepOne
+from rlhf_assert.detect.length import RewardFollowsLength
 from rlhf_assert.detect.level import LevelShift
 from rlhf_assert.detect.limit import KLRunaway
 from rlhf_assert.detect.loss import LossRise
 from rlhf_assert.detect.nonfinite import NonFinite
 from rlhf_assert.detect.noupdate import NoUpdate
+from rlhf_assert.detect.oscillation import Oscillation
 from rlhf_assert.detect.preference import PreferenceLoss
 from rlhf_assert.detect.reward import RewardCollapse
+from rlhf_assert.detect.rollout import RolloutMismatch
 from rlhf_assert.detect.spike import UpdateSpike
 from rlhf_assert.detect.truncation import Truncation
 from rlhf_assert.detect.trustregion import DISTANCE, TrustRegion
+from rlhf_assert.detect.vanished import Vanished
 from rlhf_assert.detect.variance import LostVariance
 from rlhf_assert.detect.worse import WorseThanStart
 from rlhf_assert.detect.zscore import THRESHOLD, ZScore
@@ -69,16 +74,21 @@ def default_detectors(
         "lost-variance": LostVariance,
         "contradictions": lambda: Contradictions(algorithm),
         "frozen": Frozen,
+        "vanished": Vanished,
         "kl-runaway": lambda: KLRunaway(algorithm, config, limit=own("kl-runaway")),
         "entropy": Entropy,
         "truncation": Truncation,
         "trust-region": lambda: TrustRegion(own("trust-region") or DISTANCE),
+        "rollout-mismatch": RolloutMismatch,
         "critic": Critic,
         "explosion": lambda: Explosion(own("explosion") or FACTOR),
         "preference-loss": lambda: PreferenceLoss(algorithm, budget),
         "loss-rise": lambda: LossRise(budget),
         "reward-collapse": lambda: RewardCollapse(budget, own("reward-collapse")),
         "reward-below-start": lambda: WorseThanStart(algorithm, config, budget),
+        "reward-drift": lambda: RewardDrift(own("reward-drift") or SCORE),
+        "reward-follows-length": RewardFollowsLength,
+        "oscillation": Oscillation,
         "update-spike": UpdateSpike,
         "level-shift": lambda: LevelShift(budget, own("level-shift")),
         "z-score": lambda: ZScore(chosen.anomaly_threshold, thresholds={**chosen.thresholds, **(thresholds or {})}),

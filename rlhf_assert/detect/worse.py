@@ -11,6 +11,7 @@ from typing import Any
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
+from rlhf_assert.detect.constant import no_variance
 from rlhf_assert.detect.limit import kl_limit
 from rlhf_assert.rows import Block
 
@@ -47,6 +48,9 @@ class WorseThanStart:
     length halved or doubled, or its texts are cut off as they were not. No spread is estimated, so no noise is too
     heavy-tailed for it: among 9 rows in random order the first 3 are the greatest once in 84.
 
+    `reward-not-gained`, a note: the policy moved as for the first rule, from the 48th reward on, and the last 24 are
+    not above the first 5, though groups of completions still differ in reward.
+
     False alarms: a fall alone happens in 4 to 20 % of runs of AR(.7) noise; with a policy that moves by itself and
     rewards that only wander, under a part of the budget. Needs 29 rows of reward (of the first 120), or 9, and entropy,
     KL, length or truncation.
@@ -64,6 +68,7 @@ class WorseThanStart:
     _floor: float = math.inf
     _reported: Severity = Severity.info
     _onset: int = 0
+    _noted: bool = False
 
     @property
     def finished(self) -> bool:
@@ -101,7 +106,7 @@ class WorseThanStart:
         start, now = fmean(self._first), fmean(rewards)
         gain = start - min(self._floor, 0.0)
         if now >= start - LOSS * gain or gain <= 0.0:
-            return []
+            return self._not_gained(step, start, now) if now <= start and self._count >= 2 * RECENT else []
         noise = pvariance(rewards)
         error = math.sqrt(max(pvariance(self._first) / (START - 1), noise / START) + noise / RECENT)
         if start - now <= SCORE * error:
@@ -109,6 +114,13 @@ class WorseThanStart:
         severity = Severity.critical if start - now >= 0.75 * gain else Severity.warning
         moved = self._moved(8, ("entropy",), 1.5) if severity > self._reported else ""
         return [self._anomaly(step, RECENT, start, now, moved, severity)] if moved else []
+
+    def _not_gained(self, step: int, start: float, now: float) -> list[Anomaly]:
+        if self._noted or any(no_variance(row) for _, _, row in self._recent):
+            return []
+        moved = self._moved(8, ("entropy",), 1.5)
+        self._noted = bool(moved)
+        return [_not_gained(self._recent[0][0], step, start, now, moved)] if moved else []
 
     def _at_once(self, step: int, reward: float) -> list[Anomaly]:
         floor = min(self._floor, 0.0)
@@ -159,6 +171,23 @@ class WorseThanStart:
             ),
             remedy="check the signs of reward, advantage and loss on one batch; lower learning_rate",
         )
+
+
+def _not_gained(onset: int, step: int, start: float, now: float, moved: str) -> Anomaly:
+    return Anomaly(
+        kind="reward-not-gained",
+        metric="reward",
+        severity=Severity.info,
+        onset=onset,
+        summary=f"{now:.3g} over the {RECENT} rows to step {step}, not above its start {start:.3g}, while {moved}",
+        evidence={"value": now, "start": start, "rows": RECENT, "corroboration": moved},
+        causes=(
+            "the rewards do not depend on the texts (shuffled, random, delayed)",
+            "another term of the loss moves the policy",
+            "a hard task, and a slow start",
+        ),
+        remedy="shuffle the rewards by hand for one run: if its curves look the same, the reward reaches no update",
+    )
 
 
 def _middle(rows: list[Row], metric: str) -> float:

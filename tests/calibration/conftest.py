@@ -18,8 +18,9 @@ POSITIVE = {
     "entropy": 2.5,
     "response_length": 60.0,
     "reward_std": 0.2,
+    "rollout_kl": 0.01,
 }
-SIGNED = {"loss": 0.1, "reward": 1.0, "policy_loss": 0.05}
+SIGNED = {"loss": 0.1, "reward": 1.0, "policy_loss": 0.05, "explained_variance": 1.0}
 
 
 def _iid(noise: random.Random, steps: int) -> Callable[[int], float]:
@@ -82,7 +83,7 @@ SHAPES = {
 
 
 def simulate(shape: str, steps: int, seed: int, rewards: str = "signed") -> list[Row]:
-    """Rows of 9 metrics: signed ones around their level, positive ones with a noise of 20 %, always above 0.
+    """Rows of 14 metrics: signed ones around their level, positive ones with a noise of 20 %, always above 0.
 
     `rewards` is a key of `REWARDS`. With `learning` the reward rises by 10 standard deviations and then stays, while
     entropy falls to 30 % and KL rises tenfold, as in a training that works.

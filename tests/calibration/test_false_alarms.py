@@ -57,7 +57,7 @@ def test_the_whole_table_is_true(
 ) -> None:
     by_reward = 40
     document = {
-        "detectors": "default_detectors('grpo', {'beta': 0.04}), 12 metrics a row, budget .05 and .005",
+        "detectors": "default_detectors('grpo', {'beta': 0.04}), 14 metrics a row, budget .05 and .005",
         "runs": {str(steps): runs for steps, runs in RUNS.items()},
         "runs_by_reward": by_reward,
         "by_noise": {

@@ -33,6 +33,7 @@ ONLINE = {
     "response_length": (50.0, 3.0),
     "value_loss": (0.5, 0.1),
     "explained_variance": (0.3, 0.1),
+    "rollout_kl": (0.01, 0.002),
 }
 OFFLINE = {
     "loss": (LN2 - 0.3, 0.05),

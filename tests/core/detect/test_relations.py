@@ -88,6 +88,18 @@ def test_a_critic_that_explains_nothing(find: Any) -> None:
     assert told(find(Critic(), [{"explained_variance": -0.9}] * 30))[0][0] == "explained-variance"
 
 
+def test_a_critic_whose_error_outgrows_its_target(find: Any) -> None:
+    fitted: Rows = [{"explained_variance": 0.8, "value_loss": 0.1}] * 20
+
+    def after(explained: float, loss: float) -> list[Any]:
+        return find(Critic(), fitted + [{"explained_variance": explained, "value_loss": loss}] * 20)
+
+    assert told(after(-0.2, 0.5))[0][:3] == ("critic-lost", "explained_variance", Severity.warning)
+    assert after(-0.2, 0.05) == [], "solved: returns that hardly differ leave nothing to explain"
+    assert after(0.8, 5.0) == [], "returns of a larger scale"
+    assert find(Critic(), [{"explained_variance": -0.2, "value_loss": 0.5}] * 40) == [], "it never fitted"
+
+
 def test_updates_that_leave_the_trust_region(find: Any) -> None:
     once: Rows = [{"approx_kl": 0.5 if row % 20 == 5 else 0.01, "clip_ratio": 0.2} for row in range(100)]
 
