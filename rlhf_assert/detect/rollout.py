@@ -81,7 +81,7 @@ class RolloutMismatch:
             return []
         self._done = lost
         onset = self._warned.onset if self._warned else next(at for at, size in self._recent if size > GROWN)
-        self._warned = _anomaly(kind, onset, step, median(size for _, size in self._recent), self._first, lost=lost)
+        self._warned = _anomaly(kind, onset, step, self._evidence(kind, lost=lost))
         return [self._warned]
 
     def absorb(self, block: Block) -> bool:
@@ -104,12 +104,17 @@ class RolloutMismatch:
             return "rollout-stale"
         return "rollout-mismatch" if self._above(LIMIT) else ""
 
+    def _evidence(self, kind: str, *, lost: bool) -> dict[str, float]:
+        first = self._first or 0.0
+        limit = LOST if lost else max(GROWN, TIMES * first) if kind == "rollout-stale" else LIMIT
+        return {"value": median(size for _, size in self._recent), "first": first, "limit": limit, "rows": WINDOW}
+
     def _above(self, limit: float) -> bool:
         return sum(size > limit for _, size in self._recent) >= ROWS
 
 
-def _anomaly(kind: str, onset: int, step: int, value: float, first: float, *, lost: bool) -> Anomaly:
-    stale = kind == "rollout-stale"
+def _anomaly(kind: str, onset: int, step: int, evidence: Mapping[str, float]) -> Anomaly:
+    stale, lost = kind == "rollout-stale", evidence["limit"] == LOST
     causes = (
         "another temperature, top-p or chat template in the engine than in the trainer's log-probabilities",
         "quantised or half-precision rollouts, or other kernels (a mixture of experts that routes differently)",
@@ -120,10 +125,10 @@ def _anomaly(kind: str, onset: int, step: int, value: float, first: float, *, lo
         metric="rollout_kl",
         severity=Severity.critical if lost else Severity.warning,
         onset=onset,
-        summary=f"{value:.3g} nats per token from the rollout engine over the {WINDOW} rows to step {step}"
-        + (f", {first:.2g} at the first row" if stale else "")
+        summary=f"{evidence['value']:.3g} nats per token from the rollout engine over the {WINDOW} rows to step {step}"
+        + (f", {evidence['first']:.2g} at the first row" if stale else "")
         + ("; the reward is not above its start" if lost else ""),
-        evidence={"value": value, "first": first, "limit": LOST if lost else LIMIT, "rows": WINDOW},
+        evidence=evidence,
         causes=("the engine keeps old weights: the synchronisation fails, or comes too late", *causes)
         if stale
         else causes,

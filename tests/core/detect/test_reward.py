@@ -113,3 +113,16 @@ def test_a_clear_loss_is_critical_after_8_rows(find: Any) -> None:
 
     assert [anomaly.severity for anomaly in found] == [Severity.warning, Severity.critical]
     assert {anomaly.onset for anomaly in found} == {13}
+
+
+def test_a_policy_that_moves_without_a_gain_is_a_note(find: Any) -> None:
+    moving = rewards([0.5] * 5 + [0.45] * 55)
+    for row, metrics in enumerate(moving):
+        metrics.update(entropy=2.0 * 0.97**row, reward_std=0.2)
+
+    (found,) = find(WorseThanStart(), moving)
+
+    assert (found.kind, found.severity) == ("reward-not-gained", Severity.info)
+    assert find(WorseThanStart(), [{**row, "entropy": 2.0} for row in moving]) == [], "it stays where it was"
+    assert find(WorseThanStart(), [{**row, "reward": 0.02 * at} for at, row in enumerate(moving)]) == [], "it gains"
+    assert find(WorseThanStart(), [{**row, "reward": 1.0, "reward_std": 0.0} for row in moving]) == [], "it is solved"
