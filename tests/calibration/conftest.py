@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -154,37 +155,62 @@ def false_alarms() -> Callable[..., dict[str, float]]:
     return measure
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is planted in a reward of 1 with a noise of .1, at row 60.
+
+    Attributes:
+        shape: rows since then -> standard deviations that the reward has lost, in parts of the size.
+        rows: rows of the run.
+        within: rows within which it must be found.
+        early: rows before it at which the finding's onset may lie.
+        least: severity that counts as found.
+    """
+
+    shape: Callable[[int], float]
+    rows: int
+    within: int
+    early: int = 5
+    least: Severity = Severity.warning
+
+
+CHANGES = {
+    "level": Change(lambda row: float(row >= 0), 120, 10),
+    "drift": Change(lambda row: min(1.0, max(0.0, row / 40)), 120, 60),
+    "slow-drift": Change(lambda row: max(0.0, row / 240), 300, 240, early=40),
+    "swing": Change(lambda row: min(1.0, max(0.0, row / 60)) * math.sin(row), 240, 180, early=40, least=Severity.info),
+    "spike": Change(lambda row: float(row == 0), 120, 0, least=Severity.info),
+}
+
+
+@pytest.fixture(scope="session")
+def changes() -> tuple[str, ...]:
+    return tuple(CHANGES)
+
+
 @pytest.fixture(scope="session")
 def detection() -> Callable[[str, float, int], dict[str, float]]:
     """Return a function (change, size in standard deviations, runs) -> share of runs that found it, and median delay.
 
-    The change is planted in the reward of 120 rows of independent noise, at row 60: a `level` that falls and stays, a
-    `drift` that takes 40 rows to fall as far, a one-row `spike`. Found means reported with an onset from 5 rows before
-    it, at warning for a level and a drift, as a note for a spike; within 10 rows for a level, 60 for a drift.
+    The change is a key of `CHANGES`.
     """
 
     def measure(change: str, size: float, runs: int) -> dict[str, float]:
-        delays = []
+        delays, planted, place = [], CHANGES[change], 60
         for seed in range(runs):
             noise = random.Random(f"{change} {size} {seed}")
-            place, level = 60, 1.0
             found = None
             detectors = default_detectors("grpo", {"beta": 0.04})
-            for step in range(1, 121):
-                part = {
-                    "level": float(step >= place),
-                    "drift": min(1.0, max(0.0, (step - place) / 40)),
-                    "spike": float(step == place),
-                }[change]
-                row = {"reward": level + 0.1 * (noise.gauss(0.0, 1.0) - size * part), "reward_std": 0.2}
+            for step in range(1, planted.rows + 1):
+                part = planted.shape(step - place)
+                row = {"reward": 1.0 + 0.1 * (noise.gauss(0.0, 1.0) - size * part), "reward_std": 0.2}
                 for detector in detectors:
                     for anomaly in detector.update(step, row):
-                        serious = anomaly.severity >= Severity.warning or change == "spike"
-                        if found is None and serious and anomaly.onset >= place - 5:
+                        counts = anomaly.severity >= planted.least and anomaly.onset >= place - planted.early
+                        if found is None and counts:
                             found = step
             delays.append(math.inf if found is None else found - place)
-        within = {"level": 10, "drift": 60, "spike": 0}[change]
-        hits = sorted(delay for delay in delays if delay <= within)
+        hits = sorted(delay for delay in delays if delay <= planted.within)
         return {
             "found": round(len(hits) / runs, 4),
             "median_delay": hits[len(hits) // 2] if hits else -1,

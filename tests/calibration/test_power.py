@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 TABLE = Path(__file__).with_name("power.json")
-CHANGES = ("level", "drift", "spike")
 SIZES = (2, 3, 5, 8)
 RUNS = 200
 Measure = Callable[[str, float, int], dict[str, float]]
@@ -30,6 +29,8 @@ def test_the_table_holds_the_bars(table: Table) -> None:
     assert table["level"]["5"]["median_delay"] <= 10
     assert table["spike"]["8"]["found"] >= 0.95
     assert table["drift"]["8"]["found"] >= 0.9
+    assert table["slow-drift"]["8"]["found"] >= 0.9
+    assert table["swing"]["8"]["found"] >= 0.9
 
 
 def test_a_part_of_the_table_is_still_true(detection: Measure, table: Table) -> None:
@@ -39,11 +40,11 @@ def test_a_part_of_the_table_is_still_true(detection: Measure, table: Table) -> 
 
 
 @pytest.mark.slow
-def test_the_whole_table_is_true(detection: Measure) -> None:
+def test_the_whole_table_is_true(detection: Measure, changes: tuple[str, ...]) -> None:
     document = {
-        "detectors": "default_detectors('grpo', {'beta': 0.04}); the reward at row 60 of 120, in noise of 10 %",
+        "detectors": "default_detectors('grpo', {'beta': 0.04}); the reward at row 60, in noise of 10 %",
         "runs": RUNS,
-        "share_of_runs": {change: {str(size): detection(change, size, RUNS) for size in SIZES} for change in CHANGES},
+        "share_of_runs": {change: {str(size): detection(change, size, RUNS) for size in SIZES} for change in changes},
     }
     if os.environ.get("RLHF_ASSERT_RECALIBRATE"):
         TABLE.write_text(json.dumps(document, indent=1) + "\n")
