@@ -41,7 +41,8 @@ class RewardDrift:
     The run is held as 16 to 32 blocks of equal length, which grows. At the end of each block, over all of them and over
     the last 12 (three eighths to three quarters of the run): Kendall's tau of the blocks' means with time is under -.7,
     and their least-squares line falls by 3.5 spreads of a row (around that line) and by 30 % of the gain, which is
-    counted as in `reward`. The onset is at the greatest block. A warning; critical once the line has lost four fifths
+    counted as in `reward`. The onset is at the last block that is not
+    below the greatest by 2 standard errors. A warning; critical once the line has lost four fifths
     of the gain, and 5 spreads. A `level` shift compares with the recent past and cannot see what is lost over hundreds
     of rows.
 
@@ -134,7 +135,9 @@ class RewardDrift:
             return []
         if score <= self.threshold or _tau(means) > -MONOTONE:
             return []
-        onset = self._reported.onset if self._reported else blocks[means.index(max(means))].first
+        high = max(means) - 2.0 * spread / math.sqrt(self._length)
+        last = max(place for place, mean in enumerate(means) if mean >= high)
+        onset = self._reported.onset if self._reported else blocks[last].first
         self._done = severity is Severity.critical
         evidence = {"value": means[-1], "start": start, "spread": spread, "z": -score, "share_lost": fall / gain}
         self._reported = _anomaly(onset, step, severity, evidence, start - fall)

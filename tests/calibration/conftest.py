@@ -177,7 +177,7 @@ class Change:
 CHANGES = {
     "level": Change(lambda row: float(row >= 0), 120, 10),
     "drift": Change(lambda row: min(1.0, max(0.0, row / 40)), 120, 60),
-    "slow-drift": Change(lambda row: max(0.0, row / 240), 300, 240, early=40),
+    "slow-drift": Change(lambda row: max(0.0, row / 240), 300, 240, early=60),
     "swing": Change(lambda row: min(1.0, max(0.0, row / 60)) * math.sin(row), 240, 180, early=40, least=Severity.info),
     "spike": Change(lambda row: float(row == 0), 120, 0, least=Severity.info),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TABLE = Path(__file__).with_name("false_alarms.json")
-RUNS = {40: 400, 200: 200, 1000: 100}
+RUNS = {40: 400, 200: 200, 1000: 200}
 BUDGET = {"warning": 0.05, "critical": 0.005}
 GATED = ("iid", "ar(.7)", "t3", "lognormal", "discrete", "trending")
 Measure = Callable[..., dict[str, float]]
