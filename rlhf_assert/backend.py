@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.faults import Fault
 from rlhf_assert.record import Recorder
 from rlhf_assert.scenarios import Scenario
 
@@ -29,11 +30,14 @@ class Backend(Protocol):
     def warm_up(self) -> None:
         """Import the framework, and prepare what every scenario shares. Called once, before the first fork."""
 
-    def train(self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int) -> None:
+    def train(
+        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+    ) -> None:
         """Build the scenario's trainer and train it, recording into `recorder`.
 
         Called in the process that trains. Returning means that the training ran to its end;
-        `rlhf_assert.errors.TrainingStopped` means that a monitor stopped it; any other exception is a crash.
+        `rlhf_assert.errors.TrainingStopped` means that a monitor stopped it; `UsageError` that the scenario, or the
+        fault that was asked for, cannot be; any other exception is a crash.
         """
 
 

@@ -22,6 +22,7 @@ import orjson
 
 from rlhf_assert.backend import find_backend
 from rlhf_assert.detect.config import settings_of
+from rlhf_assert.faults import decode_fault
 from rlhf_assert.scenarios import packaged_scenarios, scenarios_in_file
 from rlhf_assert.train import train_here
 
@@ -83,7 +84,14 @@ def train(job: dict[str, Any]) -> None:
     found = packaged.get(job["scenario"])
     if found is None or str(found.file.resolve()) != job["file"]:
         found = scenarios_in_file(Path(job["file"]))[job["scenario"]]
-    train_here(found, Path(job["path"]), seed=job["seed"], steps=job["steps"], settings=settings_of(job))
+    train_here(
+        found,
+        Path(job["path"]),
+        seed=job["seed"],
+        steps=job["steps"],
+        settings=settings_of(job),
+        fault=decode_fault(job["fault"]),
+    )
 
 
 def supervise(job: dict[str, Any], process: int) -> dict[str, Any]:

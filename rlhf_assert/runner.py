@@ -25,7 +25,8 @@ from filelock import FileLock
 
 from rlhf_assert.backend import find_backend
 from rlhf_assert.detect.config import Settings
-from rlhf_assert.errors import MissingDependency, RecordingError, RlhfAssertError
+from rlhf_assert.errors import MissingDependency, RecordingError, RlhfAssertError, UsageError
+from rlhf_assert.faults import Fault
 from rlhf_assert.record import FORMAT, encode, write_json
 from rlhf_assert.run import Run, read_info, read_run
 from rlhf_assert.scenarios import Scenario
@@ -47,6 +48,7 @@ class Job:
     sys_path: tuple[str, ...]
     folder: str
     detection: Mapping[str, Any]
+    fault: Fault | None = None
 
 
 class WarmChild:
@@ -165,6 +167,7 @@ class Runner:
         *,
         seed: int = 0,
         steps: int | None = None,
+        fault: Fault | None = None,
         on_progress: Callable[[], None] = lambda: None,
     ) -> Run:
         """Train a scenario and return what it recorded.
@@ -174,20 +177,24 @@ class Runner:
             path: the run directory to write; it must not hold a run.
             seed: seeds weights, data and sampling.
             steps: in place of the scenario's own.
+            fault: what to break on purpose.
             on_progress: called about every 0.1 s while a child trains.
 
         Raises:
             MissingDependency: the backend's packages are not installed.
             RecordingError: the run directory cannot be written.
+            UsageError: the fault's onset is beyond the last step.
         """
         steps = scenario.steps if steps is None else steps
+        if fault is not None and fault.onset > steps:
+            raise UsageError(f"fault {fault}: its onset is step {fault.onset}, but {scenario.name} trains {steps} steps")
         prepare_folder(path)
         with one_training_per_device(on_progress):
             if self._in_process:
                 missing = find_backend(scenario.backend).missing()
                 if missing:
                     raise MissingDependency(missing)
-                train_here(scenario, path, seed=seed, steps=steps, settings=self._settings)
+                train_here(scenario, path, seed=seed, steps=steps, settings=self._settings, fault=fault)
                 return read_run(path)
             child = self._child(scenario.backend)
             job = Job(
@@ -200,6 +207,7 @@ class Runner:
                 sys_path=tuple(sys.path),
                 folder=str(Path.cwd()),
                 detection=encode(self._settings.table()),
+                fault=fault,
             )
             try:
                 ended = child.run(job, on_progress)

@@ -10,11 +10,14 @@ from rlhf_assert import __version__
 from rlhf_assert.backend import find_backend
 from rlhf_assert.detect.config import Settings
 from rlhf_assert.errors import TrainingStopped
+from rlhf_assert.faults import Fault, encode_fault
 from rlhf_assert.record import Recorder, RunStatus
 from rlhf_assert.scenarios import Scenario
 
 
-def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int, settings: Settings) -> RunStatus:
+def train_here(
+    scenario: Scenario, path: Path, *, seed: int, steps: int, settings: Settings, fault: Fault | None = None
+) -> RunStatus:
     """Train a scenario in this process and record how it ended.
 
     Args:
@@ -23,6 +26,7 @@ def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int, setting
         seed: seeds weights, data and sampling.
         steps: optimizer steps (PPO: updates).
         settings: what is set about detection, live and afterwards; kept in `run.json`.
+        fault: what to break on purpose; kept in `run.json`.
 
     Returns:
         The run's status. An exception of the training is recorded as a crash with its traceback, not raised; only
@@ -38,10 +42,11 @@ def train_here(scenario: Scenario, path: Path, *, seed: int, steps: int, setting
         steps=steps,
         learns=scenario.learns,
         detection=settings.table(),
+        fault=encode_fault(fault),
         versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
     )
     try:
-        backend.train(scenario, recorder, seed=seed, steps=steps)
+        backend.train(scenario, recorder, seed=seed, steps=steps, fault=fault)
     except TrainingStopped:
         recorder.finish("stopped")
         return "stopped"

@@ -15,6 +15,7 @@ from rlhf_assert.record import Recorder
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
 if TYPE_CHECKING:
+    from rlhf_assert.faults import Fault
     from rlhf_assert.scenarios import Scenario
 
 PACKAGES = ("trl", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy")
@@ -55,16 +56,18 @@ class TRLBackend:
                 importlib.import_module(module)
             except ImportError:  # gone from this TRL: the scenario's `requires` says so
                 continue
-        from rlhf_assert_trl import callback, reward_module, tiny
+        from rlhf_assert_trl import callback, faults, reward_module, tiny
 
-        del callback, reward_module
+        del callback, faults, reward_module
         tiny.warm_start()
 
-    def train(self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int) -> None:
+    def train(
+        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+    ) -> None:
         """Build the scenario's trainer and train it; see `rlhf_assert.backend.Backend.train`.
 
         Raises:
-            UsageError: the scenario's function returned no trainer.
+            UsageError: the scenario's function returned no trainer, or the fault does not apply to it.
             TrainingStopped: the monitor stopped the training.
         """
         import torch
@@ -72,6 +75,7 @@ class TRLBackend:
 
         from rlhf_assert_trl.callback import HealthCallback
         from rlhf_assert_trl.context import Context
+        from rlhf_assert_trl.faults import injected
 
         torch.set_num_threads(1)
         transformers.set_seed(seed)
@@ -83,12 +87,13 @@ class TRLBackend:
         initial_weights = save_initial_weights(trainer, recorder)
         recorder.describe(**described, learns=scenario.learns, initial_weights=initial_weights)
         callback = HealthCallback(recorder)
-        trainer.add_callback(callback)
-        try:
-            with frozen_garbage():
-                trainer.train()
-        finally:
-            callback.close()
+        with injected(trainer, fault, seed=seed):
+            trainer.add_callback(callback)
+            try:
+                with frozen_garbage():
+                    trainer.train()
+            finally:
+                callback.close()
         for held in trainer.callback_handler.callbacks:  # a scenario may bring a HealthCallback that stops
             if (reason := getattr(held, "stopped_by", None)) is not None:
                 raise TrainingStopped(reason)
