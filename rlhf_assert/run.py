@@ -16,6 +16,7 @@ import psutil
 from numpy.typing import NDArray
 
 from rlhf_assert.errors import UnreadableRun, suggest
+from rlhf_assert.faults import Fault, decode_fault
 from rlhf_assert.metrics import METRICS, canonical_name
 from rlhf_assert.record import FORMAT, decode_number
 from rlhf_assert.rows import ColumnRows
@@ -98,6 +99,16 @@ class Run:
     def scenario(self) -> str:
         """Name of the scenario; the folder's name for a run that no scenario made."""
         return str(self.info.get("scenario") or self.path.name)
+
+    @property
+    def fault(self) -> Fault | None:
+        """What was broken in this training on purpose, or None."""
+        return decode_fault(self.info.get("fault"))
+
+    @property
+    def title(self) -> str:
+        """What reports call the run: its scenario, and the fault in it if there is one."""
+        return f"{self.scenario} + {self.fault}" if self.fault else self.scenario
 
     @property
     def seed(self) -> int | None:

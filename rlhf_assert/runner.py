@@ -187,7 +187,9 @@ class Runner:
         """
         steps = scenario.steps if steps is None else steps
         if fault is not None and fault.onset > steps:
-            raise UsageError(f"fault {fault}: its onset is step {fault.onset}, but {scenario.name} trains {steps} steps")
+            raise UsageError(
+                f"fault {fault}: its onset is step {fault.onset}, but {scenario.name} trains {steps} steps"
+            )
         prepare_folder(path)
         with one_training_per_device(on_progress):
             if self._in_process:

@@ -12,15 +12,20 @@ from rlhf_assert.check import Check, Status
 from rlhf_assert.checks import (
     judge_checkpoints,
     judge_completion,
+    judge_data,
     judge_entropy,
     judge_gradients,
     judge_kl,
     judge_learning,
     judge_losses,
+    judge_objective,
+    judge_optimizer,
     judge_other_metrics,
     judge_promised_metrics,
+    judge_reference,
     judge_resources,
     judge_rewards,
+    judge_rollout,
 )
 from rlhf_assert.detect import Severity
 from rlhf_assert.run import Run
@@ -114,6 +119,11 @@ def judge(
         *judge_losses(run, fail_on=fail_on),
         judge_entropy(run, fail_on=fail_on),
         judge_gradients(run, fail_on=fail_on),
+        judge_optimizer(run, fail_on=fail_on),
+        judge_objective(run),
+        judge_reference(run),
+        judge_rollout(run, fail_on=fail_on),
+        judge_data(run),
         judge_rewards(run, allow=tuple(allow)),
         judge_learning(run),
         judge_checkpoints(run, min_score=min_score),

@@ -20,6 +20,9 @@ MARKER = (
     "rlhf_scenario(scenario, *, steps=None, seed=None): the training that this test judges; a scenario's name, or a "
     "function decorated with @rlhf_assert.scenario"
 )
+FAULT_MARKER = (
+    "rlhf_fault(name, *, onset=None, magnitude=None): break the training of this test on purpose, to see it caught"
+)
 SESSION_PLUGIN = "rlhf-assert-session"
 
 
@@ -36,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--rlhf-seed", metavar="SPEC", help="seeds: 0, 0-4 or 0,3,7 (default: 0)")
     group.addoption("--rlhf-steps", metavar="N", help="steps in place of each scenario's own")
+    group.addoption(
+        "--rlhf-fault",
+        action="append",
+        metavar="NAME[@ONSET][xMAGNITUDE]",
+        help="break each training on purpose, to see it caught, for example reward_nan@10; repeatable",
+    )
     group.addoption("--rlhf-out", metavar="DIR", help="keep run directories and reports in DIR")
     group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
     parser.addini("rlhf_out", "as --rlhf-out", default="")
@@ -44,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and without a path the packaged health tests as what runs."""
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", FAULT_MARKER)
     if config.getoption("rlhf_scenario"):
         from pytest_rlhf_assert import selection
 

@@ -53,6 +53,8 @@ def enter(item: pytest.Item, run: Run, checks: Iterable[Check], again: str) -> N
         properties.append(("rlhf.run", str(run.path)))
         properties.append(("rlhf.scenario", run.scenario))
         properties.append(("rlhf.seed", run.seed))
+        if run.fault:
+            properties.append(("rlhf.fault", str(run.fault)))
         properties.append(("rlhf.status", run.status))
     file = AppendOnlyFile(run.path / "checks.jsonl")
     for check in checks:
@@ -83,4 +85,6 @@ def replay_command(request: pytest.FixtureRequest) -> str:
     parts.append(f"--rlhf-seed={wanted.seed}")
     if config.getoption("rlhf_steps"):
         parts.append(f"--rlhf-steps={config.getoption('rlhf_steps')}")
+    for fault in config.getoption("rlhf_fault") or ():
+        parts.append(f"--rlhf-fault={fault}")
     return shlex.join(parts)

@@ -17,9 +17,11 @@ from rlhf_assert import __version__
 from rlhf_assert.backend import backends
 from rlhf_assert.detect.config import Settings, read_settings
 from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.faults import Fault, make_fault, parse_fault
 from rlhf_assert.scenarios import Scenario, check_steps, packaged_scenarios, scenarios_in_file
 
 MARKER_ARGUMENTS = ("steps", "seed")
+FAULT_ARGUMENTS = ("onset", "magnitude")
 HEALTH_TESTS = "test_health.py"
 LIST_WIDTH = 100
 
@@ -30,11 +32,13 @@ class Request:
 
     scenario: Scenario
     seed: int
+    fault: Fault | None = None
 
     @property
     def key(self) -> str:
         """A name that is unique in the session and good as a folder."""
-        return f"{self.scenario.name}-seed{self.seed}-steps{self.scenario.steps}"
+        broken = f"-{self.fault}" if self.fault else ""
+        return f"{self.scenario.name}-seed{self.seed}-steps{self.scenario.steps}{broken}"
 
 
 SELECTED = pytest.StashKey[tuple[Request, ...]]()
@@ -49,9 +53,10 @@ def configure(config: pytest.Config) -> None:
     detection(config)
     try:
         config.stash[SELECTED] = tuple(
-            Request(check_steps(scenario, steps_option(config)), seed)
+            Request(check_fault(check_steps(scenario, steps_option(config)), fault), seed, fault)
             for scenario in resolve(config.getoption("rlhf_scenario"))
             for seed in seeds_option(config) or (0,)
+            for fault in faults_option(config) or (None,)
         )
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -158,6 +163,26 @@ def seeds_option(config: pytest.Config) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def faults_option(config: pytest.Config) -> tuple[Fault, ...]:
+    """Return the faults of `--rlhf-fault`, empty if it was not given.
+
+    Raises:
+        UsageError: an unknown fault, or one that cannot be.
+    """
+    return tuple(dict.fromkeys(map(parse_fault, config.getoption("rlhf_fault") or ())))
+
+
+def check_fault(scenario: Scenario, fault: Fault | None) -> Scenario:
+    """Return the scenario, if the fault begins before it ends.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if fault is not None and fault.onset > scenario.steps:
+        raise UsageError(f"fault {fault}: begins at step {fault.onset}, but {scenario.name} has {scenario.steps} steps")
+    return scenario
+
+
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Give a test that uses `rlhf_run` the training of its marker, or those of the command line.
 
@@ -171,7 +196,12 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if not requests:
         return
     several = len({request.seed for request in requests}) > 1
-    ids = [request.scenario.name + (f"-seed{request.seed}" if several else "") for request in requests]
+    ids = [
+        request.scenario.name
+        + (f"-seed{request.seed}" if several else "")
+        + (f"-{request.fault.kind}" if request.fault else "")
+        for request in requests
+    ]
     metafunc.parametrize("rlhf_run", requests, ids=ids, indirect=True, scope="session")
 
 
@@ -201,7 +231,28 @@ def marked(metafunc: pytest.Metafunc) -> tuple[Request, ...]:
         )
     steps = steps_option(metafunc.config)
     scenario = check_steps(given, marker.kwargs.get("steps") if steps is None else steps)
-    return tuple(Request(scenario, seed) for seed in seeds_option(metafunc.config) or (marker.kwargs.get("seed", 0),))
+    return tuple(
+        Request(check_fault(scenario, fault), seed, fault)
+        for seed in seeds_option(metafunc.config) or (marker.kwargs.get("seed", 0),)
+        for fault in faults_option(metafunc.config) or (marked_fault(metafunc),)
+    )
+
+
+def marked_fault(metafunc: pytest.Metafunc) -> Fault | None:
+    """Return the fault of the test's closest `rlhf_fault` marker, or None.
+
+    Raises:
+        UsageError: the marker's arguments cannot be.
+    """
+    marker = metafunc.definition.get_closest_marker("rlhf_fault")
+    if marker is None:
+        return None
+    for name in marker.kwargs:
+        if name not in FAULT_ARGUMENTS:
+            raise UsageError(f"@pytest.mark.rlhf_fault has no argument {name}{suggest(name, FAULT_ARGUMENTS)}")
+    if len(marker.args) != 1 or not isinstance(marker.args[0], str):
+        raise UsageError('@pytest.mark.rlhf_fault takes one fault by its name, for example "reward_nan"')
+    return make_fault(marker.args[0], **marker.kwargs)
 
 
 def header(config: pytest.Config) -> str:
@@ -216,12 +267,14 @@ def header(config: pytest.Config) -> str:
         for package, number in backend.versions().items()
         if package in (name, "torch")
     }
+    faults = [str(fault) for fault in dict.fromkeys(request.fault for request in requests) if fault]
     gpu = "GPU" if Path("/dev/nvidiactl").exists() else "no GPU"
     return (
         f"rlhf-assert {__version__}: "
         + "".join(f"{package} {number}, " for package, number in versions.items())
         + f"{os.cpu_count()} cores, {gpu}; {len(names)} scenario{'s' * (len(names) != 1)}, "
         + f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+        + (f"; broken on purpose: {', '.join(faults)}" if faults else "")
     )
 
 

@@ -69,7 +69,12 @@ class TrainingSession:
             show = progress(self.config, request, path)
             try:
                 return self.runner.run(
-                    request.scenario, path, seed=request.seed, steps=request.scenario.steps, on_progress=show
+                    request.scenario,
+                    path,
+                    seed=request.seed,
+                    steps=request.scenario.steps,
+                    fault=request.fault,
+                    on_progress=show,
                 )
             finally:
                 show(last=True)

@@ -76,6 +76,7 @@ class TRLBackend:
         from rlhf_assert_trl.callback import HealthCallback
         from rlhf_assert_trl.context import Context
         from rlhf_assert_trl.faults import injected
+        from rlhf_assert_trl.rescoring import RewardMemory
 
         torch.set_num_threads(1)
         transformers.set_seed(seed)
@@ -89,10 +90,13 @@ class TRLBackend:
         callback = HealthCallback(recorder)
         with injected(trainer, fault, seed=seed):
             trainer.add_callback(callback)
+            rewards = RewardMemory(trainer)
             try:
                 with frozen_garbage():
                     trainer.train()
+                rewards.rescore(recorder)
             finally:
+                rewards.close()
                 callback.close()
         for held in trainer.callback_handler.callbacks:  # a scenario may bring a HealthCallback that stops
             if (reason := getattr(held, "stopped_by", None)) is not None:

@@ -23,6 +23,7 @@ from rlhf_assert_trl.frames import find_trainer
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.reference import reference_fingerprint
 from rlhf_assert_trl.samples import Capture, capture_for
+from rlhf_assert_trl.watches import Watches
 
 STOP_ON = ("warning", "critical")
 
@@ -88,6 +89,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._algorithm = ""
         self._capture: Capture | None = None
         self._sampler: ResourceSampler | None = None
+        self._watches = Watches()
         self._extra = _Means()
         self._epoch = 0
         self._stop_step: int | None = None
@@ -115,6 +117,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         if recorder.rank == 0:
             self._fingerprint_reference(recorder, state)
             self._start_samples(recorder, state)
+            self._watches.start(self._trainer, recorder)
         recorder.monitor_seconds += time.perf_counter() - started
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -126,6 +129,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         del args, control
         self._event("step_end", state)
         self._record_samples(state)
+        self._watches.end_step(state.global_step)
         # PPO ends a step after its log, so every callback has seen the row; other loops end it before.
         ended = self._stop_step is not None and state.global_step > self._stop_step - (self._algorithm == "ppo")
         if ended and self._recorder is not None:
@@ -172,6 +176,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             return
         if self._capture is not None:
             self._capture.close()
+        self._watches.close()
         self._capture = self._trainer = None
         if self._sampler is not None:
             self._sampler.stop()

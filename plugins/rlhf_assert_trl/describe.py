@@ -27,6 +27,8 @@ def configuration(trainer: Any) -> dict[str, Any]:
         functions = [name_of(trainer.reward_model)]
     if functions is not None:
         config["reward_functions"] = list(functions)
+    dataset = getattr(trainer, "train_dataset", None)
+    config["dataset_rows"] = len(dataset) if dataset is not None and hasattr(dataset, "__len__") else None
     model = policy_of(trainer)
     config["model_type"] = getattr(getattr(model, "config", None), "model_type", None)
     config["parameters"] = sum(parameter.numel() for parameter in model.parameters())

@@ -69,15 +69,22 @@ class Observer:
     def __init__(self, trainer: Any) -> None:
         self.failure: str | None = None
         self._trainer = trainer
-        self._wrapped: list[str] = []
+        self._wrapped: list[tuple[Any, str, Any]] = []
 
-    def watch(self, name: str, after: Callable[..., None], before: Callable[[], None] | None = None) -> None:
-        """Call `before()` and `after(result, *arguments)` around the trainer's method `name`.
+    def watch(
+        self,
+        name: str,
+        after: Callable[..., None],
+        before: Callable[[], None] | None = None,
+        owner: Any = None,
+    ) -> None:
+        """Call `before()` and `after(result, *arguments)` around the method `name` of the trainer, or of `owner`.
 
         Raises:
-            AttributeError: the trainer has no such method.
+            AttributeError: there is no such method.
         """
-        method = getattr(self._trainer, name)
+        owner = self._trainer if owner is None else owner
+        method = getattr(owner, name)
 
         @functools.wraps(method)
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -87,8 +94,8 @@ class Observer:
             self.guard(after, result, *args, **kwargs)
             return result
 
-        setattr(self._trainer, name, watched)
-        self._wrapped.append(name)
+        self._wrapped.append((owner, name, vars(owner).get(name)))
+        setattr(owner, name, watched)
 
     def guard(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function` unless something failed before; an exception becomes `failure` and the result None."""
@@ -101,10 +108,13 @@ class Observer:
             return None
 
     def undo(self) -> None:
-        """Give the trainer its own methods back."""
-        for name in self._wrapped:
-            vars(self._trainer).pop(name, None)
-        self._wrapped.clear()
+        """Leave every method as it was found."""
+        while self._wrapped:
+            owner, name, found = self._wrapped.pop()
+            if found is None:
+                vars(owner).pop(name, None)
+            else:
+                setattr(owner, name, found)
 
 
 def hash_prompt(prompt: Any) -> str:

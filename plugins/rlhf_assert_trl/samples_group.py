@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf_assert_trl.rollout import RolloutWatch, rollout_difference
 from rlhf_assert_trl.samples import (
     MAX_PER_STEP,
     NAN,
@@ -33,6 +34,7 @@ class GroupCapture:
         self._unlearned: list[Any] = []  # log-probabilities computed while generating: old policy, reference
         self._learned: list[tuple[Any, Any, Any]] = []  # token ids, mask and log-probabilities seen by the loss
         self._generated: dict[str, Any] | None = None
+        self._rollout = RolloutWatch(trainer, self._observer.guard)
         self._observer.watch("_calculate_rewards", self._see_completions)
         self._observer.watch("_get_per_token_logps_and_entropies", self._see_logprobs)
         self._observer.watch("_generate_and_score_completions", self._see_generation, before=self._unlearned.clear)
@@ -54,6 +56,7 @@ class GroupCapture:
     def close(self) -> None:
         """Leave the trainer as it was."""
         self._observer.undo()
+        self._rollout.close()
 
     def _see_completions(self, _: Any, inputs: Any, prompts: Any, completions: Any, ids: list[list[int]]) -> None:
         del inputs, prompts, completions
@@ -80,6 +83,8 @@ class GroupCapture:
         self._generated = {
             "output": output,
             "completions": self._completions,
+            "sampled": self._rollout.take(),
+            "evaluated": self._unlearned[0] if "old_logps" in output and self._unlearned else None,
             "reference": reference,
             "prompt": list(logs["prompt"])[last][:MAX_PER_STEP],
             "text": list(logs["completion"])[last][:MAX_PER_STEP],
@@ -92,7 +97,8 @@ class GroupCapture:
         ends = {self._trainer.processing_class.eos_token_id, self._trainer.processing_class.pad_token_id}
         completions = generated["completions"]
         reference = generated["reference"]
-        logprobs = self._policy_logprobs(output, mask)
+        evaluated = self._evaluated(generated, mask)
+        logprobs = self._policy_logprobs(output, mask, evaluated)
         ref_logprobs = masked_means(reference, mask) if reference is not None else []
         names = list(generated["rewards"])
         weights = self._trainer.reward_weights.tolist()
@@ -115,24 +121,39 @@ class GroupCapture:
                     "text": start_of(text),
                 }
             )
-        return Batch(records, advantage_metrics(generated["advantage"]))
+        metrics = advantage_metrics(generated["advantage"])
+        sampled = generated["sampled"]
+        if sampled is not None and evaluated is not None:
+            rows = slice(None, len(evaluated))
+            metrics["rollout_kl"] = rollout_difference(sampled[rows], evaluated, mask[rows])
+        return Batch(records, metrics)
 
-    def _policy_logprobs(self, output: dict[str, Any], mask: Any) -> list[float | None]:
+    def _policy_logprobs(self, output: dict[str, Any], mask: Any, evaluated: Any) -> list[float | None]:
         """Return each local sample's mean log-probability per token under the policy that generated it."""
-        if "old_per_token_logps" in output:
-            return masked_means(output["old_per_token_logps"], mask)
+        if evaluated is not None:
+            return masked_means(evaluated, mask)
         if "old_logps" in output:  # RLOO: summed over the completion
             sums: list[float | None] = (output["old_logps"] / mask.sum(1))[:MAX_PER_STEP].tolist()
             return sums
+        return [NAN] * len(mask)
+
+    def _evaluated(self, generated: dict[str, Any], mask: Any) -> Any:
+        """Return the log-probability of each token under the policy as it was trained on, (batch, tokens), or None."""
+        output = generated["output"]
+        if "old_per_token_logps" in output:
+            return output["old_per_token_logps"]
+        if "old_logps" in output:
+            return generated["evaluated"]
         import torch
 
-        known: dict[bytes, float | None] = {}
+        known: dict[bytes, Any] = {}
         for ids, attended, logprobs in self._learned:
-            means = masked_means(logprobs, attended[:, -logprobs.shape[1] :])
-            known.update(zip(_row_keys(ids, attended), means, strict=False))
+            known.update(zip(_row_keys(ids, attended), logprobs[:MAX_PER_STEP], strict=False))
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
         attended = torch.cat([output["prompt_mask"], mask], dim=1)
-        return [known.get(key, NAN) for key in _row_keys(ids, attended)]
+        unseen = torch.full_like(mask[0], NAN, dtype=torch.float32)
+        rows = [known.get(key, unseen) for key in _row_keys(ids, attended)]
+        return torch.stack(rows).to(mask.device) if rows else None
 
 
 def _row_keys(ids: Any, mask: Any) -> list[bytes]:

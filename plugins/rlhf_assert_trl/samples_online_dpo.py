@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rlhf_assert_trl.rollout import RolloutWatch, rollout_difference
 from rlhf_assert_trl.samples import (
     MAX_PER_STEP,
     NAN,
@@ -23,6 +24,7 @@ from rlhf_assert_trl.samples import (
     hash_prompt,
     length_metrics,
     masked_means,
+    mean,
     start_of,
 )
 
@@ -37,6 +39,7 @@ class OnlineDPOCapture:
         self._outputs: dict[str, list[float]] = {}
         self._pending: list[dict[str, Any]] = []
         self._functions = list(trainer.reward_funcs)
+        self._rollout = RolloutWatch(trainer, self._observer.guard)
         self._observer.watch("_forward", self._see_forward)
         self._observer.watch("_calculate_rewards_from_functions", self._see_rewards, before=self._outputs.clear)
         for index, (name, function) in enumerate(zip(trainer.reward_func_names, self._functions, strict=True)):
@@ -52,14 +55,20 @@ class OnlineDPOCapture:
         """Return the samples of the micro-batches since the last call."""
         pending, self._pending = self._pending, []
         records: list[dict[str, Any]] = []
+        differences: list[float] = []
         for part in pending:
             records += self._observer.guard(self._records, part, step) or []
+            differences += self._observer.guard(_differences, part) or []
         records = records[:MAX_PER_STEP]
-        return Batch(records, {**length_metrics(records), **divergence_metrics(records)}) if records else Batch()
+        if not records:
+            return Batch()
+        metrics = {**length_metrics(records), **divergence_metrics(records)}
+        return Batch(records, {**metrics, "rollout_kl": mean(differences)} if differences else metrics)
 
     def close(self) -> None:
         """Leave the trainer as it was."""
         self._observer.undo()
+        self._rollout.close()
         self._trainer.reward_funcs[:] = self._functions
 
     def _listen(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,6 +95,7 @@ class OnlineDPOCapture:
                     "texts": [start_of(completion) for completion in completions],
                     "rewards": dict(self._outputs),
                     "forwards": self._forwards,
+                    "sampled": self._rollout.take(),
                 }
             )
         self._forwards = []
@@ -115,6 +125,12 @@ class OnlineDPOCapture:
                 }
             )
         return records
+
+
+def _differences(part: dict[str, Any]) -> list[float]:
+    """Return the difference of sampled and evaluated log-probabilities in a micro-batch, if both are known."""
+    logprobs, _, mask = part["forwards"][0]
+    return [] if part["sampled"] is None else [rollout_difference(part["sampled"], logprobs, mask)]
 
 
 def divergence_metrics(records: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rlhf_assert_trl.frames import callers, read_locals
@@ -17,6 +18,7 @@ from rlhf_assert_trl.samples import (
 )
 
 _NAMES = (
+    "approxkl_stats",
     *("self", "queries", "responses", "scores", "logprobs", "ref_logprobs", "advantages", "values", "returns"),
     *("padding_mask", "padding_mask_p1", "sequence_lengths", "contain_eos_token"),
 )
@@ -81,6 +83,8 @@ class PPOCapture:
                 }
             )
         metrics = {**advantage_metrics(advantages), **length_metrics(records)}
+        # Before its first update a policy is the one that sampled, and half the mean squared log-ratio is 0.
+        metrics["rollout_kl"] = math.sqrt(2.0 * max(0.0, float(found["approxkl_stats"][0, 0, 0])))
         metrics["explained_variance"] = explained_variance(found["values"], found["returns"], ~found["padding_mask_p1"])
         return Batch(records, metrics)
 

@@ -14,7 +14,7 @@ NAME = "metrics"
 REWARDS = frozenset({"reward", "reward_std", "zero_std_fraction"})
 """Judged by the reward check as soon as a spread or samples let it judge: a finding that it allows is allowed here."""
 
-OWNED = frozenset({"kl_div", "approx_kl", *LOSSES, "explained_variance", "entropy", "grad_norm"})
+OWNED = frozenset({"kl_div", "approx_kl", *LOSSES, "explained_variance", "entropy", "grad_norm", "rollout_kl"})
 """Canonical metrics that a check of their own judges."""
 
 

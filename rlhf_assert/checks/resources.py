@@ -1,4 +1,4 @@
-"""Memory: it must not grow step by step."""
+"""Memory and pace: neither must get worse step by step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rlhf_assert.check import Check
 from rlhf_assert.checks.outcome import failed, insufficient, passed, skipped
+from rlhf_assert.checks.pace import find_slowdown
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, share
 from rlhf_assert.run import Run
@@ -29,12 +30,16 @@ _MEMORIES = ("memory_rss", "gpu_memory")
 
 
 def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
-    """Judge whether memory of any rank's process, or of its GPUs, grows steadily after the warm-up.
+    """Judge whether memory of any rank's process, or of its GPUs, grows steadily after the warm-up, and the pace.
 
     Steady means that every quarter of the time after the warm-up lies above the one before and that the robust slope
     (Theil-Sen, Sen 1968) is positive with 99 % confidence: a step up, however high, is no leak. A growth by a quarter
-    of the memory is critical, one by 5 % a warning; both only from 64 MiB on.
+    of the memory is critical, one by 5 % a warning; both only from 64 MiB on. For the pace see `find_slowdown`.
     """
+    slow = find_slowdown(run)
+    if slow is not None and slow.severity >= fail_on:
+        drawn = [name for name in ("step_time",) if name in run.series]
+        return failed(run, NAME, f"step_time {slow.summary}", anomalies=[slow], metrics=drawn, remedy=[slow.remedy])
     if not run.resources:
         return skipped(NAME, "no resource sample was recorded", _MEMORIES)
     columns = {(memory, rank): _column(run, memory, rank) for memory in _MEMORIES for rank in _ranks(run)}

@@ -10,6 +10,7 @@ import numpy as np
 from rlhf_assert.causes import explain
 from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.outcome import MIN_ROWS, insufficient, passed, skipped
+from rlhf_assert.checks.reward_breaks import Broken, broken_advantages, broken_rewards, unconfirmed_rewards
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.metrics import label
@@ -26,17 +27,15 @@ _ONLINE = ("reward", "response_length", "reward_std", "zero_std_fraction")
 _OFFLINE = ("reward_margin", "chosen_reward", "rejected_reward", "reward_accuracy")
 _OVERRIDE = 'assert_rewards_reliable(allow=["{}"])'
 _LOWEST_AGREEMENT = 0.5
-_LOWEST_ADVANTAGE = {"grpo": 0.5, "rloo": 0.0}
-"""r(advantage, reward) in a group that the interval's upper end must reach: 1 by construction in GRPO, and lowered by
-the KL penalty that RLOO takes off its rewards."""
 
 
 def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     """Judge the rewards of a run by its samples, and by its rows where it recorded none.
 
     Fails on: a reward that is NaN, None or infinite, be it one sample in a batch; rewards that never vary, or not
-    inside of any group; advantages against their rewards (GRPO, RLOO); equal completions with unlike rewards; a policy
-    that was paid for length (see `LengthBias.follows`).
+    inside of any group; a sign, scale or spread that broke in the middle; advantages that do not follow their rewards
+    (GRPO, RLOO); equal completions with unlike rewards, in the training or in a second scoring after it; a policy that
+    was paid for length (see `LengthBias.follows`).
 
     Args:
         run: the run.
@@ -61,8 +60,10 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
         rules: tuple[tuple[str, Callable[[Run, RewardReliability], Check | None]], ...] = (
             ("constant", _constant),
             ("constant", _constant_in_groups),
-            ("", _advantages),
+            ("", lambda run, _: _broken(run, broken_rewards(run))),
+            ("", lambda run, _: _broken(run, broken_advantages(run))),
             ("inconsistent", _inconsistent),
+            ("inconsistent", lambda run, _: _broken(run, unconfirmed_rewards(run))),
             ("length", _length),
         )
         verdicts = (rule(run, found) for word, rule in rules if word not in allow)
@@ -232,7 +233,7 @@ def _constant(run: Run, found: RewardReliability) -> Check | None:
 
 
 def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
-    if run.info.get("algorithm") not in _LOWEST_ADVANTAGE or not found.saturated_throughout:
+    if run.info.get("algorithm") not in {"grpo", "rloo"} or not found.saturated_throughout:
         return None
     return _fail(
         run,
@@ -245,24 +246,17 @@ def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
     )
 
 
-def _advantages(run: Run, found: RewardReliability) -> Check | None:
-    lowest = _LOWEST_ADVANTAGE.get(str(run.info.get("algorithm")))
-    r = found.advantage
-    if lowest is None or not r.judged or r.high >= lowest:
+def _broken(run: Run, found: Broken | None) -> Check | None:
+    if found is None:
         return None
-    against = r.high < 0.0
     return _fail(
         run,
-        "advantage-sign",
-        f"advantages go against their rewards: r {r.value:.2f} over {count(r.samples, 'completion')}"
-        if against
-        else f"advantages do not follow their rewards: r {r.value:.2f}, limit {lowest:.2f}",
-        evidence=(
-            f"r(advantage, reward) in a group {r.value:.2f}, {_interval(r.low, r.high)}",
-            "it is 1 by construction of a group-relative advantage",
-        ),
-        cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
-        remedy=("compare the trainer's advantages with reward less group mean",),
+        found.kind,
+        found.headline,
+        onset=found.onset,
+        evidence=found.evidence,
+        cause=found.cause,
+        remedy=found.remedy,
     )
 
 

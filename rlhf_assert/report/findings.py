@@ -42,8 +42,8 @@ class Finding:
 def findings(outcomes: Sequence[Outcome]) -> tuple[Finding, ...]:
     """Return what was found, failures before warnings, each by onset."""
     found: list[Finding] = []
-    for scenario in dict.fromkeys(outcome.run.scenario for outcome in outcomes):
-        found += _of_scenario(scenario, [outcome for outcome in outcomes if outcome.run.scenario == scenario])
+    for scenario in dict.fromkeys(outcome.run.title for outcome in outcomes):
+        found += _of_scenario(scenario, [outcome for outcome in outcomes if outcome.run.title == scenario])
     return tuple(sorted(found, key=lambda finding: (finding.mark != "CRIT", finding.onset)))
 
 

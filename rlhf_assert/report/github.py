@@ -29,7 +29,7 @@ def annotations(outcomes: Iterable[Outcome], *, file: str = "", line: int | None
             if level is None:
                 continue
             told = check.headline if level == "error" else f"{check.name} {without_name(check)}"
-            lines.append(annotation(level, told, title=f"{outcome.run.scenario}: {check.name}", file=where, line=line))
+            lines.append(annotation(level, told, title=f"{outcome.run.title}: {check.name}", file=where, line=line))
     return lines
 
 
@@ -54,7 +54,7 @@ def step_summary(outcomes: Sequence[Outcome]) -> str:
         sign = first_sign(checks)
         cells = [
             verdict_word(checks),
-            run.scenario,
+            run.title,
             "" if run.seed is None else str(run.seed),
             str(run.steps),
             seconds(run.seconds),
@@ -67,7 +67,7 @@ def step_summary(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         if not outcome.failed:
             continue
-        lines += ["", f"**{_escape_cell(outcome.run.scenario)}**, seed {outcome.run.seed}", ""]
+        lines += ["", f"**{_escape_cell(outcome.run.title)}**, seed {outcome.run.seed}", ""]
         for check in outcome.failed:
             cause = f" Cause: {check.cause}." if check.cause else ""
             lines.append(f"- {_escape_cell(check.headline + '.' + cause)}")

@@ -77,13 +77,13 @@ def page(run: Run, checks: Sequence[Check]) -> str:
         ("Events", _events(run)),
         ("Set-up", _setup(run)),
     ]
-    title = escape(f"{run.scenario}: {word}")
+    title = escape(f"{run.title}: {word}")
     body = "".join(f"<h2>{name}</h2>\n{content}\n" for name, content in sections)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n"
-        f'<h1>{escape(run.scenario)} <span class="{word}">{word}</span></h1>\n'
+        f'<h1>{escape(run.title)} <span class="{word}">{word}</span></h1>\n'
         f'<div class="facts">{escape(facts(run))}; {escape(str(run.path))}; rlhf-assert {__version__}</div>\n'
         f"{body}</body></html>\n"
     )

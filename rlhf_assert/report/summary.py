@@ -70,9 +70,9 @@ def block(outcome: Outcome, *, width: int = WIDTH, ascii: bool = False) -> list[
     """Return one run: its verdict and figures, then a row per check."""
     run, checks = outcome.run, outcome.checks
     curves = {check.name: _curve(run, check, BLOCK_CELLS, ascii=ascii) for check in checks}
-    name_width = max([columns(run.scenario), *(2 + columns(check.name) for check in checks)]) + 2
+    name_width = max([columns(run.title), *(2 + columns(check.name) for check in checks)]) + 2
     ends_width = max((columns(curve.ends) for curve in curves.values() if curve), default=0)
-    lines = [pad(run.scenario, name_width) + f"{verdict_word(checks)}  {facts(run)}"]
+    lines = [pad(run.title, name_width) + f"{verdict_word(checks)}  {facts(run)}"]
     for check in checks:
         left = pad("  " + check.name, name_width) + pad(mark(check).upper(), 6)
         curve = curves[check.name]
@@ -110,7 +110,7 @@ def table(outcomes: Sequence[Outcome], *, width: int = WIDTH, ascii: bool = Fals
     """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        groups.setdefault(outcome.run.scenario, []).append(outcome)
+        groups.setdefault(outcome.run.title, []).append(outcome)
     marks = {name: _marks(group) for name, group in groups.items()}
     names = list(dict.fromkeys(check for found in marks.values() for check in found))
     everywhere = [name for name in names if all(found.get(name, "pass") == "pass" for found in marks.values())]
@@ -214,7 +214,7 @@ def _findings(outcomes: Sequence[Outcome], width: int, *, ascii: bool) -> list[s
     scenario_width = max(columns(finding.scenario) for finding in found) + 2
     names = [name for finding in found for name in (finding.check, *(name for name, _ in finding.consequences))]
     check_width = max(columns(name) for name in names) + 2
-    replays = {outcome.run.scenario: outcome.replay for outcome in reversed(outcomes) if outcome.failed}
+    replays = {outcome.run.title: outcome.replay for outcome in reversed(outcomes) if outcome.failed}
     lines = [""]
     for finding in found:
         left = pad(finding.mark, 6) + pad(finding.scenario, scenario_width) + pad(finding.check, check_width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from rlhf_assert.rewards.estimates import (
@@ -13,6 +15,7 @@ from rlhf_assert.rewards.estimates import (
     within,
 )
 from rlhf_assert.rewards.saturation import equal_within_groups
+from rlhf_assert.run import Samples
 from rlhf_assert.series import FloatArray, IntArray
 
 
@@ -41,6 +44,17 @@ def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntA
     x, y = _unit(advantage[kept], group), _unit(reward[kept], group)
     sums = cluster_sums(step, np.stack([x * x, y * y, x * y]))
     return bootstrap(sums[sums[:, 1] > 0], centred_correlation, samples=len(group), minimum=3)
+
+
+def advantage_by_step(samples: Samples, reward: FloatArray) -> Iterator[tuple[int, float]]:
+    """Yield each step with its r(advantage, reward) among completions of one prompt, NaN where no group varies."""
+    known = np.isfinite(samples.advantage) & np.isfinite(reward)
+    for step in dict.fromkeys(samples.step.tolist()):
+        here = known & (samples.step == step)
+        group = np.unique(samples.prompt[here], return_inverse=True)[1]
+        x, y = _unit(samples.advantage[here], group), _unit(reward[here], group)
+        size = float(np.sqrt((x @ x) * (y @ y)))
+        yield step, float(x @ y) / size if size > 0.0 else float("nan")
 
 
 def _unit(values: FloatArray, group: IntArray) -> FloatArray:

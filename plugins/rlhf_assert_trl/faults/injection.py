@@ -101,7 +101,7 @@ class Injection:
         before = vars(owner).get(name, _ABSENT)
         setattr(owner, name, value)
         self._stack.callback(
-            (lambda: delattr(owner, name)) if before is _ABSENT else (lambda: setattr(owner, name, before))
+            (lambda: vars(owner).pop(name, None)) if before is _ABSENT else (lambda: setattr(owner, name, before))
         )
 
     def wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:

@@ -1,0 +1,126 @@
+"""What each update of the optimizer really did: its learning rate, its gradient, and which weights it moved.
+
+A trainer logs what it was told: the schedule's learning rate, the gradient before it is clipped. What is recorded here
+is taken at the optimizer itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253 - only imported by who has torch in memory already
+
+from rlhf_assert.record import Recorder
+
+ELEMENTS = 64
+"""Elements that are watched of each tensor, evenly spread: an update of Adam moves nearly every one."""
+
+SETTLED = 5
+"""Updates in which a tensor must have moved, every time, before its standstill means something."""
+
+
+def sample_weights(parameters: list[torch.nn.Parameter]) -> np.ndarray[Any, Any]:
+    """Return evenly spread elements of tensors, about `ELEMENTS` of each, in order; one copy from the device."""
+    with torch.no_grad():
+        parts = [parameter.detach().flatten()[:: -(-parameter.numel() // ELEMENTS) or 1] for parameter in parameters]
+        return torch.cat([part.float() for part in parts]).cpu().numpy() if parts else np.empty(0, dtype=np.float32)
+
+
+class UpdateWatch:
+    """Records an event `update` for each step of an optimizer; made when the training begins.
+
+    Fields of the event: `learning_rate` applied and `scheduled`; `grad_norm` as applied, so after clipping;
+    `without_gradient`, `tensors` and `stopped`, numbers of trained tensors (stopped: it moved in each update before,
+    `SETTLED` at least, and not since); `optimizer_step`, Adam's own count of its steps, None for other optimizers.
+
+    Args:
+        trainer: a trainer whose optimizer exists.
+        recorder: takes the events.
+
+    Raises:
+        AttributeError: the trainer's optimizer is none of torch's.
+    """
+
+    def __init__(self, trainer: Any, recorder: Recorder) -> None:
+        self._trainer = trainer
+        self._recorder = recorder
+        self.failure: str | None = None
+        optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        sizes = [-(-parameter.numel() // (-(-parameter.numel() // ELEMENTS) or 1)) for parameter in self._parameters]
+        self._starts = np.cumsum([0, *sizes[:-1]])
+        self._weights = sample_weights(self._parameters)
+        self._moved_always = np.ones(len(self._parameters), dtype=bool)
+        self._standing = np.zeros(len(self._parameters), dtype=bool)
+        self._updates = 0
+        self._before: dict[str, Any] = {}
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._guarded(self._see_before)),
+            optimizer.register_step_post_hook(self._guarded(self._see_after)),
+        ]
+
+    def close(self) -> None:
+        """Leave the optimizer as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _guarded(self, function: Callable[[Any], None]) -> Callable[..., None]:
+        def watch(optimizer: Any, *_: Any) -> None:
+            if self.failure is not None:
+                return
+            try:
+                function(optimizer)
+            except Exception as error:  # noqa: BLE001 - a training must not break because of who watches it
+                self.failure = f"{type(error).__name__}: {error}"
+                self._recorder.event("updates_unavailable", self._trainer.state.global_step, reason=self.failure)
+
+        return watch
+
+    def _see_before(self, optimizer: Any) -> None:
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        scheduler = getattr(self._trainer, "lr_scheduler", None)
+        self._before = {
+            "learning_rate": float(optimizer.param_groups[0]["lr"]),
+            "scheduled": None if scheduler is None else float(scheduler.get_last_lr()[0]),
+            "grad_norm": float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0,
+            "without_gradient": len(self._parameters) - len(gradients),
+        }
+
+    def _see_after(self, optimizer: Any) -> None:
+        weights = sample_weights(self._parameters)
+        moved = np.logical_or.reduceat(weights.view(np.int32) != self._weights.view(np.int32), self._starts)
+        self._weights = weights
+        if self._updates >= SETTLED:
+            self._standing = ~moved & (self._standing | self._moved_always)
+        self._moved_always &= moved
+        self._updates += 1
+        self._recorder.event(
+            "update",
+            self._trainer.state.global_step + 1,
+            **self._before,
+            tensors=len(self._parameters),
+            stopped=int(self._standing.sum()),
+            optimizer_step=_adam_step(optimizer),
+        )
+
+
+class ReferenceWatch:
+    """Tells at which step the weights of a model that must stand still changed."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._parameters = list(model.parameters())
+        self._weights = sample_weights(self._parameters)
+
+    def moved(self) -> bool:
+        """Return whether any watched weight differs from the last call, or from the beginning."""
+        before, self._weights = self._weights, sample_weights(self._parameters)
+        return before.tobytes() != self._weights.tobytes()
+
+
+def _adam_step(optimizer: Any) -> int | None:
+    """Return the largest count of steps in the optimizer's state; parameters without gradients lag behind."""
+    steps = [state["step"] for state in optimizer.state.values() if "step" in state]
+    return int(max(float(step) for step in steps)) if steps else None

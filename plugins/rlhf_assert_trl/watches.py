@@ -1,0 +1,89 @@
+"""What is watched of any trainer beside its log and its samples: updates, the reference, the order of the data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf_assert.record import Recorder
+from rlhf_assert_trl.promises import algorithm_of
+from rlhf_assert_trl.samples import Observer
+from rlhf_assert_trl.updates import ReferenceWatch, UpdateWatch
+
+
+class Watches:
+    """Everything that is watched of one trainer; what cannot be is an event `..._unavailable` with its reason."""
+
+    def __init__(self) -> None:
+        self._recorder: Recorder | None = None
+        self._updates: UpdateWatch | None = None
+        self._reference: ReferenceWatch | None = None
+        self._observer: Observer | None = None
+        self._trainer: Any = None
+        self._losses: list[Any] = []
+
+    def start(self, trainer: Any, recorder: Recorder) -> None:
+        """Begin to watch; called when the training begins, on rank 0."""
+        import torch
+
+        if trainer is None:
+            return
+        self._trainer, self._recorder = trainer, recorder
+        try:
+            self._updates = UpdateWatch(trainer, recorder)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            recorder.event("updates_unavailable", trainer.state.global_step, reason=f"{type(error).__name__}: {error}")
+        model = getattr(trainer, "ref_model", None)
+        if isinstance(model, torch.nn.Module):
+            self._reference = ReferenceWatch(model)
+        self._observer = Observer(trainer)
+        if algorithm_of(trainer) == "ppo":  # it logs the parts of its loss, and not the whole
+            self._observer.watch("backward", self._see_loss, owner=trainer.accelerator)
+        elif hasattr(trainer, "get_batch_samples"):
+            self._observer.watch("get_batch_samples", self._see_batch)
+
+    def end_step(self, step: int) -> None:
+        """Look at what must not change in a step."""
+        if self._reference is not None and self._recorder is not None and self._reference.moved():
+            self._recorder.event("reference_moved", step)
+        if self._losses and self._recorder is not None:
+            self._recorder.event("objective", step, loss=sum(map(float, self._losses)) / len(self._losses))
+            self._losses.clear()
+
+    def close(self) -> None:
+        """Leave the trainer as it was."""
+        if self._updates is not None:
+            self._updates.close()
+        if self._observer is not None:
+            self._observer.undo()
+        self.__init__()  # type: ignore[misc]
+
+    def _see_loss(self, _: Any, loss: Any, *__: Any, **___: Any) -> None:
+        self._losses.append(loss.detach())
+
+    def _see_batch(self, result: Any, *_: Any, **__: Any) -> None:
+        batches = result[0]
+        if batches and self._recorder is not None:
+            step = int(self._trainer.state.global_step) + 1
+            self._recorder.event("batch", step, digest=digest_of(batches))
+
+
+def digest_of(batch: Any) -> str:
+    """Return a short hash of a batch: of its tensors, texts and numbers, nested as they are."""
+    digest = hashlib.blake2b(digest_size=8)
+    _feed(digest, batch)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            _feed(digest, value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _feed(digest, item)
+    elif hasattr(value, "detach"):
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    else:
+        digest.update(str(value).encode(errors="replace"))

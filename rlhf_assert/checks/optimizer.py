@@ -1,0 +1,145 @@
+"""The optimizer: it applies what the trainer says, to all the weights that it trains, and remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rlhf_assert.check import Check
+from rlhf_assert.checks.outcome import failed, insufficient, passed, serious, skipped
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.numbers import count, number, setting, share
+from rlhf_assert.run import Run
+
+NAME = "optimizer"
+RATE_TOLERANCE = 0.01
+CLIP_TOLERANCE = 0.01
+"""Relative; what rounding and a norm over several devices may differ by."""
+
+FEW_TENSORS = 0.05
+STEADY_RATE = 0.5
+"""Share of its highest value above which a learning rate still moves weights; below, updates round to nothing."""
+
+Updates = Sequence[Mapping[str, Any]]
+
+
+def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
+    """Judge every update by what was seen at the optimizer itself (events `update`).
+
+    All are invariants of a sound loop, so none has a false-alarm rate: the learning rate applied is the scheduled one;
+    the gradient applied is no longer than `max_grad_norm`; a tensor that moved in each update goes on moving as long as
+    the learning rate does; Adam's count of its steps never falls, and at a resume is not 1.
+    """
+    updates = [event for event in run.events if event.get("event") == "update"]
+    if not updates:
+        return skipped(NAME, "the run recorded no update of its optimizer")
+    if len(updates) < 2:
+        return insufficient(NAME, f"{count(len(updates), 'update')}, a judgement takes 2")
+    rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _forgotten)
+    found = [sign for rule in rules if (sign := rule(run, updates)) is not None]
+    drawn = [name for name in ("learning_rate", "grad_norm") if name in run.series]
+    failing = serious(found, fail_on)
+    if failing:
+        lead = min(failing, key=lambda sign: sign.onset)
+        return failed(
+            run,
+            NAME,
+            lead.summary,
+            anomalies=found,
+            metrics=drawn,
+            evidence=[f"{name}: {value}" for name, value in lead.evidence.items()],
+            remedy=(lead.remedy,),
+        )
+    return passed(NAME, f"{count(len(updates), 'update')} as scheduled", drawn, found)
+
+
+def _rate(_: Run, updates: Updates) -> Anomaly | None:
+    for update in updates:
+        applied, scheduled = update.get("learning_rate"), update.get("scheduled")
+        if not isinstance(applied, float | int) or not isinstance(scheduled, float | int):
+            continue
+        if abs(applied - scheduled) > RATE_TOLERANCE * max(abs(applied), abs(scheduled)):
+            return _sign(
+                "learning-rate-applied",
+                update,
+                f"optimizer stepped with learning rate {setting(applied)} at step {update['step']}, "
+                f"the schedule says {setting(scheduled)}",
+                "look for what sets the learning rate of the optimizer's groups beside the scheduler",
+                {"applied": applied, "scheduled": scheduled},
+            )
+    return None
+
+
+def _clipping(run: Run, updates: Updates) -> Anomaly | None:
+    limit = run.config.get("max_grad_norm")
+    if not isinstance(limit, float | int) or limit <= 0.0 or run.info.get("algorithm") == "ppo":
+        return None  # TRL's PPO clips nothing, whatever its configuration says
+    for update in updates:
+        norm = update.get("grad_norm")
+        if isinstance(norm, float | int) and norm > (1.0 + CLIP_TOLERANCE) * limit:
+            return _sign(
+                "gradient-not-clipped",
+                update,
+                f"gradient of norm {number(norm)} was applied at step {update['step']}, max_grad_norm is "
+                f"{setting(limit)}",
+                "check that clipping comes after the last change of the gradients, and before the optimizer's step",
+                {"applied": norm, "max_grad_norm": limit},
+            )
+    return None
+
+
+def _standstill(_: Run, updates: Updates) -> Anomaly | None:
+    """Return the sign of weights that stopped for two updates at least, while the learning rate went on."""
+    highest = 0.0
+    for before, update in pairwise(updates):
+        rate = update.get("learning_rate") or 0.0
+        highest = max(highest, rate, before.get("learning_rate") or 0.0)
+        tensors = update.get("tensors") or 1
+        still = min(before.get("stopped") or 0, update.get("stopped") or 0)
+        if still > FEW_TENSORS * tensors and rate >= STEADY_RATE * highest > 0.0:
+            without = update.get("without_gradient") or 0
+            return _sign(
+                "weights-stopped",
+                before,
+                f"{share(still / tensors)} of the trained tensors stopped moving at step {before['step']}",
+                "check requires_grad, and what sets gradients to None between backward and step",
+                {"stopped": still, "of": tensors, "without a gradient": without, "learning rate": rate},
+            )
+    return None
+
+
+def _forgotten(run: Run, updates: Updates) -> Anomaly | None:
+    first = updates[0]
+    begun = next((event.get("step") for event in run.events if event.get("event") == "train_begin"), None)
+    if begun and first.get("optimizer_step") == 1:
+        return _forgot(first, f"resumed at step {begun} without its moments")
+    for before, update in pairwise(updates):
+        old, new = before.get("optimizer_step"), update.get("optimizer_step")
+        if isinstance(old, int) and isinstance(new, int) and new < old:
+            return _forgot(update, f"lost its moments at step {update['step']}: its count fell from {old} to {new}")
+    return None
+
+
+def _forgot(update: Mapping[str, Any], clause: str) -> Anomaly:
+    return _sign(
+        "optimizer-state-lost",
+        update,
+        f"optimizer {clause}",
+        "load optimizer.pt with the weights, and build the optimizer only once",
+        {"steps it counts": update["optimizer_step"]},
+    )
+
+
+def _sign(
+    kind: str, update: Mapping[str, Any], summary: str, remedy: str, evidence: Mapping[str, float | int | str]
+) -> Anomaly:
+    return Anomaly(
+        kind=kind,
+        metric="learning_rate" if kind == "learning-rate-applied" else "grad_norm",
+        severity=Severity.critical,
+        onset=int(update["step"]),
+        summary=summary,
+        evidence=evidence,
+        remedy=remedy,
+    )

@@ -1,0 +1,85 @@
+"""The reference model: it stands still."""
+
+from __future__ import annotations
+
+from math import inf
+
+from rlhf_assert.check import Check
+from rlhf_assert.checks.outcome import failed, passed, skipped
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.metrics import label
+from rlhf_assert.numbers import count, number
+from rlhf_assert.run import Run
+
+NAME = "reference"
+MOVED = "reference-moved"
+STRANGE = "step-one-reward"
+TOLERANCE = 0.05
+"""Nats per completion; in a sound start both log-probabilities come from equal weights and equal kernels."""
+
+
+def judge_reference(run: Run) -> Check:
+    """Judge whether the reference's weights changed during the training (events `reference_moved`).
+
+    An invariant: the divergence is measured from one fixed policy, unless the configuration syncs the reference. The
+    other: at step 1 the policy is the reference, so the implicit rewards of DPO, KTO and OnlineDPO are 0.
+    """
+    strange = _strange_start(run)
+    if strange is not None:
+        return strange
+    if run.config.get("sync_ref_model"):
+        return skipped(NAME, "sync_ref_model: the reference moves on purpose")
+    events = [event for event in run.events if event.get("event") in {"reference_moved", "reference_fingerprint"}]
+    moved = [int(event.get("step") or 0) for event in events if event["event"] == "reference_moved"]
+    if not events:
+        return skipped(NAME, "the trainer holds no reference model of its own")
+    if not moved:
+        return passed(NAME, "stood still")
+    sign = Anomaly(
+        kind=MOVED,
+        metric="kl_div",
+        severity=Severity.critical,
+        onset=moved[0],
+        summary=f"moved at step {moved[0]}",
+        evidence={"steps in which it moved": len(moved)},
+        causes=("the reference shares tensors with the policy", "something wrote into the reference's weights"),
+    )
+    return failed(
+        run,
+        NAME,
+        f"reference {sign.summary}, in {count(len(moved), 'step')}",
+        anomalies=[sign],
+        metrics=[name for name in ("kl_div", "chosen_reward", "loss") if name in run.series],
+        remedy=("freeze the reference, and load it a second time: it may share tensors with the policy",),
+    )
+
+
+def _strange_start(run: Run) -> Check | None:
+    beta, rewards = run.config.get("beta"), run.series.get("chosen_reward")
+    if run.info.get("algorithm") not in {"dpo", "kto", "online-dpo"} or rewards is None or not len(rewards):
+        return None
+    if not isinstance(beta, float | int) or not beta or int(rewards.steps[0]) != 1:
+        return None
+    distance = abs(rewards.first / beta)
+    if not TOLERANCE < distance < inf:
+        return None
+    sign = Anomaly(
+        kind=STRANGE,
+        metric="chosen_reward",
+        severity=Severity.critical,
+        onset=1,
+        summary=f"{number(rewards.first)} at step 1, where the policy still is the reference: must be 0",
+        evidence={"nats per completion": distance, "tolerance": TOLERANCE},
+        causes=(
+            "the reference has other weights than the policy",
+            "dropout is on while log-probabilities are computed",
+        ),
+    )
+    return failed(
+        run,
+        NAME,
+        f"{label('chosen_reward')} {sign.summary}",
+        anomalies=[sign],
+        metrics=["chosen_reward"],
+        remedy=("load policy and reference from the same checkpoint in the same dtype, with dropout off",),
+    )

@@ -1,0 +1,129 @@
+"""Rewards that break in the middle of a training, and rewards that a second scoring does not confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlhf_assert.numbers import number
+from rlhf_assert.rewards.breaks import find_advantage_break, find_reward_break
+from rlhf_assert.run import Run
+from rlhf_assert.series import FloatArray
+
+LOWEST_ADVANTAGE = 0.5
+"""r(advantage, reward) in a group: 1 by construction, on the reward that the advantage is made of."""
+
+FEWEST_PAIRS = 8
+CONFIRMED = 0.5
+"""r of two scorings of the same completions that its 97.5 % bound must reach; 1 for a reward without chance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """What is wrong with the rewards from a step on; the fields of a failed check."""
+
+    kind: str
+    headline: str
+    onset: int
+    evidence: tuple[str, ...]
+    cause: str
+    remedy: tuple[str, ...]
+
+
+def broken_rewards(run: Run) -> Broken | None:
+    """Return a change of the rewards' sign or scale, or rewards that became one value, in the middle of a training."""
+    found = find_reward_break(run.samples)
+    if found is None:
+        return None
+    was = f"it was between {number(found.low)} and {number(found.high)} before"
+    low, high = found.values
+    if found.kind == "constant":
+        return Broken(
+            kind="constant-reward",
+            headline=f"reward is constant from step {found.step} on: {number(low)}, {was}",
+            onset=found.step,
+            evidence=(was,),
+            cause=f"the reward gives {number(low)} to every completion from step {found.step} on",
+            remedy=("look at what the reward depends on that failed at this step: a service, a file, a cache",),
+        )
+    return Broken(
+        kind="reward-range",
+        headline=f"reward left its range at step {found.step}: {number(low)} to {number(high)}, {was}",
+        onset=found.step,
+        evidence=(was, "learning moves rewards inside of their range"),
+        cause="the sign of the reward changed" if high < 0.0 < found.low else "the scale of the reward changed",
+        remedy=(f"compare the reward of one completion before and after step {found.step}",),
+    )
+
+
+def broken_advantages(run: Run) -> Broken | None:
+    """Return advantages (GRPO, RLOO) that do not belong to their rewards from a step on."""
+    reward = _rewarded(run)
+    found = None if reward is None else find_advantage_break(run.samples, reward, LOWEST_ADVANTAGE)
+    if found is None:
+        return None
+    step, r = found
+    against = r < -LOWEST_ADVANTAGE
+    said = "go against" if against else "do not follow"
+    return Broken(
+        kind="advantage-sign",
+        headline=f"advantages {said} their rewards from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
+        onset=step,
+        evidence=(f"r(advantage, reward) in a group {r:.2f} at step {step}", "it is 1 by construction"),
+        cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
+        remedy=("compare the trainer's advantages with reward less group mean",),
+    )
+
+
+def _rewarded(run: Run) -> FloatArray | None:
+    """Return what the advantages are made of: in RLOO the reward less its KL penalty."""
+    samples, beta = run.samples, run.config.get("beta")
+    if run.info.get("algorithm") == "grpo":
+        return samples.reward
+    if run.info.get("algorithm") != "rloo" or not isinstance(beta, float | int):
+        return None
+    penalty: FloatArray = beta * (samples.logprob - samples.ref_logprob) * samples.length
+    return samples.reward - penalty if beta else samples.reward
+
+
+def unconfirmed_rewards(run: Run) -> Broken | None:
+    """Return rewards that a second scoring of the same completions, after the training, gives other values."""
+    for event in run.events:
+        if event.get("event") == "rescored":
+            found = _unconfirmed(event)
+            if found is not None:
+                return found
+    return None
+
+
+def _unconfirmed(event: Mapping[str, Any]) -> Broken | None:
+    pairs = [
+        (one, other)
+        for one, other in zip(event["first"], event["second"], strict=True)
+        if isinstance(one, float | int) and isinstance(other, float | int)
+    ]
+    first, second = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+    if len(pairs) < FEWEST_PAIRS or np.array_equal(first, second):
+        return None
+    constant = min(np.ptp(first), np.ptp(second)) <= 0.0
+    r = 0.0 if constant else float(np.corrcoef(first, second)[0, 1])
+    # Fisher 1921: atanh(r) is about normal with standard deviation 1 / sqrt(n - 3).
+    high = float(np.tanh(np.arctanh(np.clip(r, -0.999999, 0.999999)) + 1.96 / np.sqrt(len(pairs) - 3)))
+    if high >= CONFIRMED:
+        return None
+    step = int(event["step"])
+    return Broken(
+        kind="unconfirmed-reward",
+        headline=f"reward is not repeatable: a second scoring of step {step} agrees with r {r:.2f}, "
+        f"limit {CONFIRMED:.2f}",
+        onset=step,
+        evidence=(
+            f"r of two scorings of {len(pairs)} completions {r:.2f}, at most {high:.2f} with 97.5 % confidence",
+            f"{int((first != second).sum())} of them got another reward",
+        ),
+        cause="the reward depends on more than prompt and completion: chance, the order of the batch, or the last call",
+        remedy=("score one completion twice by hand", "seed or average what is random in the reward"),
+    )
