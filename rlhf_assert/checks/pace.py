@@ -22,7 +22,7 @@ def find_slowdown(run: Run) -> Anomaly | None:
     durations = _durations(run)[1:]
     streak = 0
     longest = 0.0
-    for index, (step, seconds) in enumerate(durations):
+    for index, (_, seconds) in enumerate(durations):
         if index >= SETTLED and seconds > max(FACTOR * longest, longest + LONGER):
             streak += 1
             if streak == STEPS:

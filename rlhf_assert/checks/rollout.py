@@ -115,7 +115,7 @@ def _apart(series: Series) -> list[Anomaly]:
                     metric="rollout_kl",
                     severity=Severity.critical,
                     onset=int(steps[index]),
-                    summary=f"{number(value)} from step {steps[index]}, limit {number(limit)}: not what is trained samples",
+                    summary=f"{number(value)} from step {steps[index]} on, limit {number(limit)}",
                     evidence={"nats per token": value, "limit": limit},
                     causes=("stale weights in the sampler", "another temperature", "dropout left on"),
                 )
