@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import GradientAnomaly as GradientAnomaly
     from rlhf_assert.asserts import HealthFailure as HealthFailure
     from rlhf_assert.asserts import KLAnomaly as KLAnomaly
+    from rlhf_assert.asserts import LoopUnsound as LoopUnsound
     from rlhf_assert.asserts import LossAnomaly as LossAnomaly
     from rlhf_assert.asserts import MetricAnomaly as MetricAnomaly
     from rlhf_assert.asserts import MetricMissing as MetricMissing
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import assert_gradients_sound as assert_gradients_sound
     from rlhf_assert.asserts import assert_kl_anomaly_free as assert_kl_anomaly_free
     from rlhf_assert.asserts import assert_learns as assert_learns
+    from rlhf_assert.asserts import assert_loop_sound as assert_loop_sound
     from rlhf_assert.asserts import assert_loss_sound as assert_loss_sound
     from rlhf_assert.asserts import assert_losses_sound as assert_losses_sound
     from rlhf_assert.asserts import assert_metric_logged as assert_metric_logged
@@ -60,6 +62,7 @@ _HOMES = {
     "GradientAnomaly": "asserts",
     "HealthFailure": "asserts",
     "KLAnomaly": "asserts",
+    "LoopUnsound": "asserts",
     "LossAnomaly": "asserts",
     "MetricAnomaly": "asserts",
     "MetricMissing": "asserts",
@@ -81,6 +84,7 @@ _HOMES = {
     "assert_gradients_sound": "asserts",
     "assert_kl_anomaly_free": "asserts",
     "assert_learns": "asserts",
+    "assert_loop_sound": "asserts",
     "assert_loss_sound": "asserts",
     "assert_losses_sound": "asserts",
     "assert_metric_logged": "asserts",

@@ -13,6 +13,7 @@ from rlhf_assert.checks import (
     judge_gradients,
     judge_kl,
     judge_learning,
+    judge_loop,
     judge_loss,
     judge_losses,
     judge_other_metrics,
@@ -85,6 +86,12 @@ class RewardUnreliable(HealthFailure):
 
 class CheckpointUnhealthy(HealthFailure):
     """A checkpoint that is broken, or scores too low."""
+
+    __module__ = "builtins"
+
+
+class LoopUnsound(HealthFailure):
+    """The training loop does not do what it says: an update, a coefficient, the reference, a sampler, or the data."""
 
     __module__ = "builtins"
 
@@ -226,6 +233,22 @@ def assert_gradients_sound(run: Run, *, fail_on: str = "critical", again: str = 
     """
     __tracebackhide__ = True
     return _settle_one(run, judge_gradients(run, fail_on=severity(fail_on)), GradientAnomaly, again)
+
+
+def assert_loop_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Verdict:
+    """Assert that the training loop does what it says, by what was seen where the work is done.
+
+    The optimizer applies the scheduled learning rate to all weights and remembers its moments; the coefficients of the
+    objective are the configured ones; the reference stands still; what generates is what is trained; no batch repeats
+    in its epoch.
+
+    Raises:
+        LoopUnsound: it does not.
+        NotJudged: none of it was recorded.
+        UsageError: `fail_on` is no severity.
+    """
+    __tracebackhide__ = True
+    return _settle(run, judge_loop(run, fail_on=severity(fail_on)), LoopUnsound, again)
 
 
 def assert_rewards_reliable(run: Run, *, allow: Sequence[str] = (), again: str = "") -> Check:

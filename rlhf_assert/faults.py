@@ -100,7 +100,7 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
         ),
         "gradient_noise": FaultKind(
             summary="noise of {} times their standard deviation is added to the gradients",
-            magnitude=30.0,
+            magnitude=100.0,
             unit="standard deviations of each gradient tensor",
             algorithms=_ALL,
             found_by=("gradients", "metrics", "loss", "learning", "kl", "entropy"),

@@ -10,6 +10,7 @@ from rlhf_assert.checks.entropy import judge_entropy
 from rlhf_assert.checks.gradients import judge_gradients
 from rlhf_assert.checks.kl import judge_kl
 from rlhf_assert.checks.learning import judge_learning
+from rlhf_assert.checks.loop import judge_loop
 from rlhf_assert.checks.losses import judge_loss, judge_losses
 from rlhf_assert.checks.objective import judge_objective
 from rlhf_assert.checks.optimizer import judge_optimizer
@@ -27,6 +28,7 @@ __all__ = [
     "judge_gradients",
     "judge_kl",
     "judge_learning",
+    "judge_loop",
     "judge_loss",
     "judge_losses",
     "judge_objective",

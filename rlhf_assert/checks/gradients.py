@@ -23,15 +23,18 @@ from rlhf_assert.run import Run
 
 NAME = "gradients"
 UNMOVED = "unmoved-weights"
+JUMP, SETTLED, STAYS = 20.0, 5, 3
+"""A norm that grows as a training takes hold grows through what lies between, also where it grows 200 fold."""
 
 
 def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the gradient norm, and whether any weight moved at all between the first and the last saved state.
 
     A training that moves no weight fails, whatever its curves look like: learning rate 0, a reward that is the same
-    for everything, frozen parameters.
+    for everything, frozen parameters. So does a norm that from one step to the next is 20 times all that it was, and
+    stays there: clipped or not, what is applied then is another gradient.
     """
-    signs = [*anomalies_of(run, ("grad_norm",)), *_still(run)]
+    signs = [*anomalies_of(run, ("grad_norm",)), *_still(run), *_jump(run)]
     failing = serious(signs, fail_on)
     series = run.series.get("grad_norm")
     drawn = [name for name in ("grad_norm", "learning_rate", "loss") if name in run.series]
@@ -49,6 +52,29 @@ def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         return insufficient(NAME, reason, drawn[:1], signs)
     headline = f"grad_norm {number(series.finite.first)} → {number(series.finite.last)}"
     return passed(NAME, headline, drawn[:1], signs)
+
+
+def _jump(run: Run) -> list[Anomaly]:
+    series = run.series.get("grad_norm")
+    values, steps = ([], []) if series is None else (series.finite.values.tolist(), series.finite.steps.tolist())
+    highest = max(values[:SETTLED], default=0.0)
+    for index in range(SETTLED, len(values) - STAYS + 1):
+        lowest = min(values[index : index + STAYS])
+        if lowest > JUMP * highest > 0.0:
+            summary = f"jumped to {number(lowest / highest)} times its highest at step {steps[index]}, and stayed"
+            return [
+                Anomaly(
+                    kind="gradient-jump",
+                    metric="grad_norm",
+                    severity=Severity.critical,
+                    onset=steps[index],
+                    summary=summary,
+                    evidence={"highest before": highest, "lowest since": lowest},
+                    causes=("noise in the gradients", "a term of the loss whose scale changed"),
+                )
+            ]
+        highest = max(highest, values[index])
+    return []
 
 
 def _still(run: Run) -> list[Anomaly]:

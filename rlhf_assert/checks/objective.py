@@ -134,7 +134,6 @@ _PLAIN: dict[str, tuple[object, ...]] = {
     "use_vllm": (False, None),
     "mask_truncated_completions": (False, None),
     "top_entropy_quantile": (1.0, None),
-    "use_bias_correction_kl": (False, None),
 }
 """The settings of GRPO with which its loss is the sum that `judge_objective` names."""
 

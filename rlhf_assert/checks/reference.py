@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import isfinite
 
 from rlhf_assert.check import Check
 from rlhf_assert.checks.outcome import failed, passed, skipped
@@ -14,8 +14,8 @@ from rlhf_assert.run import Run
 NAME = "reference"
 MOVED = "reference-moved"
 STRANGE = "step-one-reward"
-TOLERANCE = 0.05
-"""Nats per completion; in a sound start both log-probabilities come from equal weights and equal kernels."""
+TOLERANCE = 0.01
+"""Nats per completion; in a sound start both log-probabilities come from equal weights and equal kernels: it is 0."""
 
 
 def judge_reference(run: Run) -> Check:
@@ -55,20 +55,20 @@ def judge_reference(run: Run) -> Check:
 
 
 def _strange_start(run: Run) -> Check | None:
-    beta, rewards = run.config.get("beta"), run.series.get("chosen_reward")
-    if run.info.get("algorithm") not in {"dpo", "kto", "online-dpo"} or rewards is None or not len(rewards):
+    beta = run.config.get("beta")
+    if run.info.get("algorithm") not in {"dpo", "kto", "online-dpo"} or not isinstance(beta, float | int) or not beta:
         return None
-    if not isinstance(beta, float | int) or not beta or int(rewards.steps[0]) != 1:
-        return None
-    distance = abs(rewards.first / beta)
-    if not TOLERANCE < distance < inf:
+    known = [run.series[name] for name in ("chosen_reward", "rejected_reward") if name in run.series]
+    firsts = [series.first for series in known if len(series) and int(series.steps[0]) == 1]
+    distance, reward = max(((abs(first / beta), first) for first in firsts if isfinite(first)), default=(0.0, 0.0))
+    if distance <= TOLERANCE:
         return None
     sign = Anomaly(
         kind=STRANGE,
         metric="chosen_reward",
         severity=Severity.critical,
         onset=1,
-        summary=f"{number(rewards.first)} at step 1, where the policy still is the reference: must be 0",
+        summary=f"{number(reward)} at step 1, where the policy still is the reference: must be 0",
         evidence={"nats per completion": distance, "tolerance": TOLERANCE},
         causes=(
             "the reference has other weights than the policy",

@@ -17,8 +17,9 @@ LOWEST_ADVANTAGE = 0.5
 """r(advantage, reward) in a group: 1 by construction, on the reward that the advantage is made of."""
 
 FEWEST_PAIRS = 8
-CONFIRMED = 0.5
-"""r of two scorings of the same completions that its 97.5 % bound must reach; 1 for a reward without chance."""
+CONFIRMED = 0.7
+"""r of two scorings of the same completions that its 97.5 % bound must reach: 1 for a reward without chance, and what
+is asked of a judge that is not to drown its own signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,26 +15,28 @@ from rlhf_assert.run import Run
 from rlhf_assert.series import Series
 
 NAME = "rollout"
-LIMIT = 0.1
+LIMIT, ONE_ENGINE = 0.1, 0.03
 """Mean absolute difference of two log-probabilities, in nats per token. Two sound engines in half precision differ by
-0.005 to 0.03 (what TRL logs for vLLM); one engine in full precision by 1e-6."""
+0.005 to 0.03 (what TRL logs for vLLM), one engine with and without its cache by about 0.01, in full precision by
+1e-6."""
 
 JUMP, FLOOR, SETTLED = 20.0, 0.01, 5
-CUT, FEWEST = 0.9, 8
+CUT, FEWEST = 0.5, 8
+_LIMITS = ("max_completion_length", "response_length", "max_new_tokens")
 MISMATCH, ENDINGS = "rollout-mismatch", "endings-lost"
 
 
 def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge how far the sampler's log-probabilities are from the trainer's (`rollout_kl`, nats per token).
 
-    Fails on two rows in succession above `LIMIT`, or above `FLOOR` and `JUMP` times all of the (at least `SETTLED`)
-    rows before: stale weights, another temperature, dropout in one of the two. Also on completions that, from one step
-    to the next, are nearly all cut off.
+    Fails on two rows in succession above `LIMIT` (`ONE_ENGINE` where it is known to be one), or above `FLOOR` and
+    `JUMP` times all of the (at least `SETTLED`) rows before: stale weights, another temperature, dropout in one of the
+    two. Also on completions that, from one step to the next, are nearly all cut off.
     """
     series = run.series.get("rollout_kl")
     found = [
         *anomalies_of(run, ("rollout_kl",)),
-        *(_apart(series.finite) if series is not None else []),
+        *(_apart(run, series.finite) if series is not None else []),
         *_endings(run),
     ]
     failing = serious(found, fail_on)
@@ -72,18 +74,22 @@ _REMEDIES = {
 
 
 def _endings(run: Run) -> list[Anomaly]:
-    """Return the step from which completions are cut off, nearly all, while never even half of a step's was before.
+    """Return the step from which completions are cut off as never before: 50 percentage points above any other step.
 
     Two such steps in succession, after `SETTLED` others: a policy that learns to ramble passes through the shares in
-    between. With 32 completions, 90 % are cut off once in a million steps by chance where half are to be expected.
+    between, and a share of `FEWEST` completions has a standard deviation of 18 points at most. A completion at the
+    configured limit counts, whatever the trainer says of its end: it may have taken padding for one.
     """
     samples = run.samples
+    limit = next((run.config[name] for name in _LIMITS if isinstance(run.config.get(name), int)), None)
+    cut = (samples.truncated > 0.0) | (samples.length >= (limit or np.inf))
+    known = np.isfinite(samples.truncated)
     highest = 0.0
     broken: tuple[int, float] | None = None
     for index, step in enumerate(dict.fromkeys(samples.step.tolist())):
-        of_step = samples.truncated[samples.step == step]
-        share_cut = float(np.nanmean(of_step)) if np.isfinite(of_step).any() else 0.0
-        if index >= SETTLED and len(of_step) >= FEWEST and share_cut >= CUT > 0.5 > highest:
+        of_step = cut[known & (samples.step == step)]
+        now = float(of_step.mean()) if len(of_step) else 0.0
+        if index >= SETTLED and len(of_step) >= FEWEST and now >= highest + CUT:
             if broken is not None:
                 return [
                     Anomaly(
@@ -96,18 +102,19 @@ def _endings(run: Run) -> list[Anomaly]:
                         causes=("the end token is not the one that the policy learnt", "a shorter limit"),
                     )
                 ]
-            broken = (step, share_cut)
+            broken = (step, now)
             continue
         broken = None
-        highest = max(highest, share_cut)
+        highest = max(highest, now)
     return []
 
 
-def _apart(series: Series) -> list[Anomaly]:
+def _apart(run: Run, series: Series) -> list[Anomaly]:
+    highest = ONE_ENGINE if run.config.get("use_vllm") is False or run.info.get("algorithm") == "ppo" else LIMIT
     values, steps = series.values.tolist(), series.steps.tolist()
     for (index, value), (_, later) in pairwise(enumerate(values)):
         usual = max(values[:index]) if index >= SETTLED else float("inf")
-        limit = min(LIMIT, max(FLOOR, JUMP * usual))
+        limit = min(highest, max(FLOOR, JUMP * usual))
         if min(value, later) > limit:
             return [
                 Anomaly(

@@ -14,6 +14,7 @@ from rlhf_assert.series import FloatArray
 
 PAST_STEPS, PAST_SAMPLES = 5, 32
 FEWEST = 4
+SCALE = 5.0
 STEPS_OUT = 2
 STEPS_CONSTANT = 3
 
@@ -23,8 +24,8 @@ class RewardBreak:
     """A step from which the rewards are other than before.
 
     Attributes:
-        kind: "range": every reward but 0 lies outside of all that there were; "constant": all are one value, which is
-            neither the highest nor the lowest that there was.
+        kind: "range": every reward but 0 has another sign, or a size beyond all that there were; "constant": all are
+            one value, which is neither the highest nor the lowest that there was.
         step: the first such step.
         low, high: what the rewards (but 0, for a range) lay between before.
         values: two of the rewards since, the lowest and the highest of that step.
@@ -40,10 +41,10 @@ class RewardBreak:
 def find_reward_break(samples: Samples) -> RewardBreak | None:
     """Return the first break of the rewards' range or spread, or None.
 
-    A range is broken by `STEPS_OUT` steps in succession of which every reward other than 0 (`FEWEST` at least) lies
-    outside of the `PAST_SAMPLES` or more that there were in `PAST_STEPS` or more steps: a changed sign or scale.
-    Learning moves a mean through its range; it does not empty the range from one step to the next. A reward that was
-    never anything but 0 has no range yet.
+    A range is broken by `STEPS_OUT` steps in succession of which every reward other than 0 (`FEWEST` at least) has the
+    sign that none of the `PAST_SAMPLES` or more of `PAST_STEPS` or more steps before had, or a size beyond all of them
+    with a median `SCALE` times theirs, or a `SCALE`-th of it. Learning moves a mean through its range; it does not
+    empty the range from one step to the next. A reward that was never anything but 0 has no range yet.
     """
     out = constant = 0
     past: list[FloatArray] = []
@@ -54,7 +55,7 @@ def find_reward_break(samples: Samples) -> RewardBreak | None:
             before = np.concatenate(past)
             known, now = before[before != 0.0], rewards[rewards != 0.0]
             settled = len(known) >= PAST_SAMPLES and len(now) >= FEWEST
-            outside = settled and bool(((now < known.min()) | (now > known.max())).all())
+            outside = settled and (_other_sign(known, now) or _other_scale(np.abs(known), np.abs(now)))
             inside = bool(np.ptp(rewards) == 0.0 and before.min() < rewards[0] < before.max())
             varied = len(before) >= PAST_SAMPLES and all(np.ptp(one) > 0.0 for one in past[-PAST_STEPS:])
             out = out + 1 if outside else 0
@@ -69,6 +70,16 @@ def find_reward_break(samples: Samples) -> RewardBreak | None:
                 continue  # what may be broken is no past
         past.append(rewards)
     return None
+
+
+def _other_sign(before: FloatArray, now: FloatArray) -> bool:
+    return bool((before.min() > 0.0 > now.max()) or (before.max() < 0.0 < now.min()))
+
+
+def _other_scale(before: FloatArray, now: FloatArray) -> bool:
+    beyond = now.min() > before.max() or now.max() < before.min()
+    ratio = float(np.median(now) / np.median(before))
+    return bool(beyond) and not 1.0 / SCALE < ratio < SCALE
 
 
 def find_advantage_break(samples: Samples, reward: FloatArray, lowest: float) -> tuple[int, float] | None:

@@ -16,6 +16,7 @@ from rlhf_assert import (
     assert_entropy_sound,
     assert_gradients_sound,
     assert_learns,
+    assert_loop_sound,
     assert_loss_sound,
     assert_metric_logged,
     assert_other_metrics_sound,
@@ -59,6 +60,11 @@ def test_entropy_is_sound(rlhf_assert_check: Assertion) -> None:
 def test_gradients_are_sound(rlhf_assert_check: Assertion) -> None:
     """Gradients are finite, of a sound size, and move the weights."""
     rlhf_assert_check(assert_gradients_sound)
+
+
+def test_the_loop_does_what_it_says(rlhf_assert_check: Assertion) -> None:
+    """Updates follow the schedule, the reference stands still, what generates is what is trained, no batch repeats."""
+    rlhf_assert_check(assert_loop_sound)
 
 
 def test_rewards_are_reliable(assert_rewards_reliable: Assertion) -> None:

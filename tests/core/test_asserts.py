@@ -12,7 +12,9 @@ from rlhf_assert.errors import UsageError
 from rlhf_assert.verdict import Verdict
 
 ASSERTIONS = [name for name in vars(asserts) if name.startswith("assert_")]
-UNRECORDED = {"assert_rewards_reliable", "assert_checkpoints_healthy", "assert_resources_bounded"}
+UNRECORDED = {
+    *("assert_rewards_reliable", "assert_checkpoints_healthy", "assert_resources_bounded", "assert_loop_sound"),
+}
 OPTIONS = {"assert_metric_logged": {"metric": "reward"}, "assert_loss_sound": {"metric": "loss"}}
 
 

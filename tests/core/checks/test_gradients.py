@@ -68,3 +68,23 @@ def test_other_tensor_names_are_not_compared(make_run, rows, tiny_weights):
 
 def test_too_few_rows(make_run, rows):
     assert judge_gradients(make_run(rows[:4])).status is Status.INSUFFICIENT
+
+
+def test_a_gradient_that_jumps_and_stays(make_run, rows):
+    for row in rows[9:]:
+        row["grad_norm"] *= 50.0
+    check = judge_gradients(make_run(rows))
+    assert check.status is Status.FAIL
+    assert [sign.onset for sign in check.anomalies if sign.kind == "gradient-jump"] == [10]
+
+
+def test_a_gradient_that_grows_through_what_lies_between_is_no_jump(make_run, rows):
+    for step, row in enumerate(rows):
+        row["grad_norm"] = 0.01 * 1.3 ** min(step, 25)  # 700 fold, as a reward model's when it takes hold
+    assert judge_gradients(make_run(rows)).status is Status.PASS
+
+
+def test_a_spike_of_two_rows_is_no_jump(make_run, rows):
+    for row in rows[9:11]:
+        row["grad_norm"] *= 50.0
+    assert "gradient-jump" not in {sign.kind for sign in judge_gradients(make_run(rows)).anomalies}

@@ -124,7 +124,7 @@ def test_the_function_that_pays_for_length_is_named(make_run, rows):
 
 def test_negated_advantages_fail(make_run, rows):
     check = judge_fault(make_run(rows, samples=records(sound, sign=-1.0)))
-    assert check.headline.startswith("advantages go against their rewards: r -1.00")
+    assert check.headline.startswith("advantages go against their rewards from step 1 on: r -1.00")
 
 
 def test_shuffled_advantages_fail(make_run, rows):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlhf_assert.metrics import ALIASES, METRICS
+from rlhf_assert.report.fault_reference import faults_page
 from rlhf_assert.report.reference import metrics_page
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -20,3 +21,8 @@ def test_the_page_names_every_metric_and_key():
     for table in ALIASES.values():
         for key in table:
             assert f"| `{key}` |" in page
+
+
+def test_the_page_of_faults_is_up_to_date() -> None:
+    written = (DOCS / "faults.md").read_text(encoding="utf-8")
+    assert written == faults_page(), "python -m rlhf_assert.report.fault_reference > docs/faults.md"

@@ -1,0 +1,99 @@
+"""Coefficients are implied by identities; each is made here as the algorithm makes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rlhf_assert.check import Status
+from rlhf_assert.checks import judge_objective
+
+STEPS, GROUPS, SIZE = 16, 4, 8
+
+
+def ppo(make_run, *, kl_coef=0.05, vf_coef=0.1, onset=9, **config):
+    """A PPO run whose coefficients are others than configured (.05 and .1) from the onset on."""
+    noise = np.random.default_rng(0)
+    rows, events = [], []
+    for step in range(1, STEPS + 1):
+        kl, policy, value = noise.uniform(0.5, 1.0), noise.normal(0, 0.01), noise.uniform(0.02, 0.1)
+        penalty, weight = (kl_coef, vf_coef) if step >= onset else (0.05, 0.1)
+        rows.append(
+            {
+                "objective/kl": kl,
+                "objective/non_score_reward": -penalty * kl,
+                "loss/policy_avg": policy,
+                "loss/value_avg": value,
+            }
+        )
+        events.append(("objective", step, {"loss": policy + weight * value}))
+    known = {"kl_coef": 0.05, "vf_coef": 0.1, "num_mini_batches": 1, **config}
+    return judge_objective(make_run(rows, events=events, algorithm="ppo", config=known))
+
+
+def test_ppo(make_run):
+    assert ppo(make_run).status is Status.PASS
+    assert ppo(make_run, kl_coef=5.0).anomalies[0].onset == 9
+    check = ppo(make_run, vf_coef=100.0)
+    assert check.status is Status.FAIL
+    assert "vf_coef 100 from step 9 on, configured is 0.1" in check.headline
+
+
+def test_ppo_with_averages_over_mini_batches_is_not_judged_by_its_loss(make_run):
+    assert ppo(make_run, vf_coef=100.0, num_mini_batches=2).status is Status.PASS
+
+
+def group_run(make_run, algorithm, *, beta=0.04, onset=9, deal=False, **config):
+    """A GRPO or RLOO run whose beta is another than configured (.04) from the onset on."""
+    noise = np.random.default_rng(0)
+    rows, samples = [], []
+    for step in range(1, STEPS + 1):
+        used = beta if step >= onset else 0.04
+        lengths = noise.integers(3, 12, (GROUPS, SIZE)).astype(float)
+        rewards = noise.uniform(0, 1, (GROUPS, SIZE))
+        ratios = noise.normal(0.02, 0.05, (GROUPS, SIZE))
+        scored = rewards - (used * ratios * lengths if algorithm == "rloo" else 0.0)
+        lead = scored - scored.mean(1, keepdims=True)
+        advantages = lead * SIZE / (SIZE - 1) if algorithm == "rloo" else lead / (lead.std(1, keepdims=True) + 1e-4)
+        kl = float(noise.uniform(0.02, 0.1))
+        loss = -(advantages * lengths).sum() / lengths.sum() + used * kl
+        rows.append({"loss": float(loss), "kl": kl})
+        if deal and step >= onset:
+            advantages = noise.permutation(advantages.ravel()).reshape(GROUPS, SIZE)
+        samples += [
+            {
+                "step": step,
+                "prompt": f"{step}-{group}",
+                "length": lengths[group, index],
+                "reward": rewards[group, index],
+                "advantage": advantages[group, index],
+                "logprob": -2.0 + ratios[group, index],
+                "ref_logprob": -2.0,
+            }
+            for group in range(GROUPS)
+            for index in range(SIZE)
+        ]
+    known = {"beta": 0.04, "per_device_train_batch_size": GROUPS * SIZE, "loss_type": "dapo", **config}
+    return judge_objective(make_run(rows, samples=samples, algorithm=algorithm, config=known))
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+@pytest.mark.parametrize("beta", [4.0, -0.04, 0.01])
+def test_beta(make_run, algorithm, beta):
+    assert group_run(make_run, algorithm).status is Status.PASS
+    check = group_run(make_run, algorithm, beta=beta)
+    assert (check.status, check.anomalies[0].onset) == (Status.FAIL, 9)
+
+
+def test_a_loss_of_another_form_is_not_judged(make_run):
+    assert group_run(make_run, "grpo", beta=4.0, num_iterations=4).status is Status.SKIPPED
+    assert group_run(make_run, "grpo", beta=4.0, loss_type="sapo").status is Status.SKIPPED
+    assert group_run(make_run, "rloo", beta=4.0, normalize_advantages=True).status is Status.SKIPPED
+
+
+def test_advantages_of_others_are_no_coefficient(make_run):
+    assert group_run(make_run, "rloo", deal=True).status is Status.PASS
+
+
+def test_nothing_recorded(make_run, rows):
+    assert judge_objective(make_run(rows)).status is Status.SKIPPED
