@@ -1,4 +1,4 @@
-"""Every fault in a real training: nothing changes before its onset, and from there on it is found, by the right check."""
+"""Every fault in a real training: before its onset nothing changes, from there on the right check finds it."""
 
 from __future__ import annotations
 
@@ -127,6 +127,6 @@ def test_a_fault_that_does_not_apply_says_why(train: Callable[..., Run], scenari
 
 
 def test_an_onset_beyond_the_end_is_refused(tmp_path: Path) -> None:
-    with Runner() as runner, pytest.raises(UsageError, match="trains 14 steps"):
-        scenario = packaged_scenarios()["trl-grpo"]
-        runner.run(scenario, tmp_path / "run", steps=STEPS, fault=make_fault("reward_nan", STEPS + 1))
+    scenario, fault = packaged_scenarios()["trl-grpo"], make_fault("reward_nan", STEPS + 1)
+    with pytest.raises(UsageError, match="trains 14 steps"):
+        Runner().run(scenario, tmp_path / "run", steps=STEPS, fault=fault)
