@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 import traceback
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from rlhf_assert import __version__
 from rlhf_assert.backend import find_backend
 from rlhf_assert.detect.config import Settings
-from rlhf_assert.errors import TrainingStopped
+from rlhf_assert.errors import TrainingStopped, UsageError
 from rlhf_assert.faults import Fault, encode_fault
 from rlhf_assert.record import Recorder, RunStatus
 from rlhf_assert.scenarios import Scenario
@@ -46,7 +47,12 @@ def train_here(
         versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
     )
     try:
-        backend.train(scenario, recorder, seed=seed, steps=steps, fault=fault)
+        if fault is None:  # a backend that injects no faults need not know of them
+            backend.train(scenario, recorder, seed=seed, steps=steps)
+        elif "fault" in inspect.signature(backend.train).parameters:
+            backend.train(scenario, recorder, seed=seed, steps=steps, fault=fault)
+        else:
+            raise UsageError(f"fault {fault.kind} does not apply: the backend {scenario.backend} injects no faults")
     except TrainingStopped:
         recorder.finish("stopped")
         return "stopped"

@@ -64,7 +64,8 @@ class RolloutWatch:
         plain = all(getattr(config, name, None) in plain for name, plain in _UNWARPED.items())
         if prompts is None or tokens is None or not plain:
             return False
-        return bool(4 * len(prompts) * int(tokens) * int(self._policy.config.vocab_size) <= MOST_BYTES)
+        vocabulary = getattr(self._policy.config, "vocab_size", MOST_BYTES)  # none for a model of text and images
+        return bool(4 * len(prompts) * int(tokens) * int(vocabulary) <= MOST_BYTES)
 
     def _see(self, scores: Sequence[torch.Tensor], sequences: torch.Tensor) -> None:
         # OnlineDPO samples at a temperature that its loss does not know, by design.

@@ -30,14 +30,14 @@ class Watches:
         if trainer is None:
             return
         self._trainer, self._recorder = trainer, recorder
+        self._observer = Observer(trainer)
+        model = getattr(trainer, "ref_model", None)
+        if isinstance(model, torch.nn.Module):
+            self._reference = self._observer.guard(ReferenceWatch, model)
         try:
             self._updates = UpdateWatch(trainer, recorder)
         except (AttributeError, TypeError, RuntimeError) as error:
             recorder.event("updates_unavailable", trainer.state.global_step, reason=f"{type(error).__name__}: {error}")
-        model = getattr(trainer, "ref_model", None)
-        if isinstance(model, torch.nn.Module):
-            self._reference = ReferenceWatch(model)
-        self._observer = Observer(trainer)
         if algorithm_of(trainer) == "ppo":  # it logs the parts of its loss, and not the whole
             self._observer.watch("backward", self._see_loss, owner=trainer.accelerator)
         elif hasattr(trainer, "get_batch_samples"):
@@ -45,9 +45,11 @@ class Watches:
 
     def end_step(self, step: int) -> None:
         """Look at what must not change in a step."""
-        if self._reference is not None and self._recorder is not None and self._reference.moved():
+        if self._observer is None or self._recorder is None:
+            return
+        if self._reference is not None and self._observer.guard(self._reference.moved):
             self._recorder.event("reference_moved", step)
-        if self._losses and self._recorder is not None:
+        if self._losses:
             self._recorder.event("objective", step, loss=sum(map(float, self._losses)) / len(self._losses))
             self._losses.clear()
 

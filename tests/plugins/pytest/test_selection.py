@@ -168,3 +168,52 @@ def test_one_name_for_two_scenarios_of_a_session_is_refused(pytester: pytest.Pyt
 def test_the_marker_is_registered(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--markers", "--strict-markers")
     result.stdout.fnmatch_lines(["@pytest.mark.rlhf_scenario(scenario, *"])
+
+
+def test_each_fault_is_a_training_of_its_own(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("def test_mine(rlhf_run): ...")
+    faults = ("--rlhf-fault=reward_nan@5x2", "--rlhf-fault=weights_nan")
+    ids = [item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=trl-grpo", *faults, str(path))]
+    assert ids == ["trl-grpo-reward_nan]", "trl-grpo-weights_nan]"]
+
+
+def test_a_marked_fault_and_the_command_line_wins(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.rlhf_scenario("trl-grpo")
+        @pytest.mark.rlhf_fault("reward_nan", onset=5, magnitude=2)
+        def test_mine(rlhf_run): ...
+    """)
+    assert [item.partition("[")[2] for item in collected(pytester, str(path))] == ["trl-grpo-reward_nan]"]
+    other = collected(pytester, "--rlhf-fault=weights_nan", str(path))
+    assert [item.partition("[")[2] for item in other] == ["trl-grpo-weights_nan]"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ('"reward_nna"', "did you mean reward_nan?"),
+        ('"reward_nan", onst=3', "no argument onst (did you mean onset?)"),
+        ('"reward_nan", onset=0', "1 or later"),
+        ('"reward_nan", onset=99', "trl-grpo has 30 steps"),
+        ("", "takes one fault by its name"),
+    ],
+)
+def test_a_fault_marker_that_cannot_be(pytester: pytest.Pytester, mark: str, said: str) -> None:
+    path = pytester.makepyfile(f"""
+        import pytest
+
+        @pytest.mark.rlhf_scenario("trl-grpo")
+        @pytest.mark.rlhf_fault({mark})
+        def test_mine(rlhf_run): ...
+    """)
+    result = pytester.runpytest_subprocess("--collect-only", str(path))
+    assert result.ret != 0
+    assert said in result.stdout.str()
+
+
+def test_an_unknown_fault_on_the_command_line(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--rlhf-scenario=trl-grpo", "--rlhf-fault=reward_nna")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "did you mean reward_nan?" in result.stderr.str()
