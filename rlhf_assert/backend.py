@@ -35,9 +35,9 @@ class Backend(Protocol):
     ) -> None:
         """Build the scenario's trainer and train it, recording into `recorder`.
 
-        A backend that injects no faults may leave `fault` out of its signature. Called in the process that trains. Returning means that the training ran to its end;
-        `rlhf_assert.errors.TrainingStopped` means that a monitor stopped it; `UsageError` that the scenario, or the
-        fault that was asked for, cannot be; any other exception is a crash.
+        Called in the process that trains; a backend that injects no faults may leave `fault` out of its signature.
+        Returning means that the training ran to its end; `rlhf_assert.errors.TrainingStopped` that a monitor stopped
+        it; `UsageError` that the scenario, or the fault that was asked for, cannot be; any other exception is a crash.
         """
 
 

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from rlhf_assert import __version__
-from rlhf_assert.backend import find_backend
+from rlhf_assert.backend import Backend, find_backend
 from rlhf_assert.detect.config import Settings
 from rlhf_assert.errors import TrainingStopped, UsageError
 from rlhf_assert.faults import Fault, encode_fault
@@ -47,12 +47,7 @@ def train_here(
         versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
     )
     try:
-        if fault is None:  # a backend that injects no faults need not know of them
-            backend.train(scenario, recorder, seed=seed, steps=steps)
-        elif "fault" in inspect.signature(backend.train).parameters:
-            backend.train(scenario, recorder, seed=seed, steps=steps, fault=fault)
-        else:
-            raise UsageError(f"fault {fault.kind} does not apply: the backend {scenario.backend} injects no faults")
+        backend.train(scenario, recorder, seed=seed, steps=steps, **broken_by(fault, backend))
     except TrainingStopped:
         recorder.finish("stopped")
         return "stopped"
@@ -63,6 +58,19 @@ def train_here(
         return "crashed"
     recorder.finish("completed")
     return "completed"
+
+
+def broken_by(fault: Fault | None, backend: Backend) -> dict[str, Fault]:
+    """Return the argument `fault` for a backend's `train`; a backend that injects none need not know of it.
+
+    Raises:
+        UsageError: a fault, and a backend that injects none.
+    """
+    if fault is None:
+        return {}
+    if "fault" not in inspect.signature(backend.train).parameters:
+        raise UsageError(f"fault {fault.kind} does not apply: the backend {backend.name} injects no faults")
+    return {"fault": fault}
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
