@@ -144,20 +144,20 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             summary="{} weights of one matrix become NaN",
             unit="weights",
             algorithms=_ALL,
-            found_by=("completion", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
+            found_by=("completion", "optimizer", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
         ),
         "weights_inf": FaultKind(
             summary="{} weights of one matrix become infinite",
             unit="weights",
             algorithms=_ALL,
-            found_by=("completion", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
+            found_by=("completion", "optimizer", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
         ),
         "value_head_scaled": FaultKind(
             summary="the value head's weights are multiplied by {}",
             magnitude=100.0,
             unit="times the weights",
             algorithms=frozenset({"ppo"}),
-            found_by=("value_loss",),
+            found_by=("value_loss", "optimizer"),
         ),
         # the rewards
         "reward_nan": FaultKind(

@@ -31,9 +31,10 @@ def sample_weights(parameters: list[torch.nn.Parameter]) -> np.ndarray[Any, Any]
 class UpdateWatch:
     """Records an event `update` for each step of an optimizer; made when the training begins.
 
-    Fields of the event: `learning_rate` applied and `scheduled`; `grad_norm` as applied, so after clipping;
-    `without_gradient`, `tensors` and `stopped`, numbers of trained tensors (stopped: it moved in each update before,
-    `SETTLED` at least, and not since); `optimizer_step`, Adam's own count of its steps, None for other optimizers.
+    Fields of the event: `learning_rate` applied and `scheduled`; `grad_norm` as applied, so after clipping; Adam's own
+    count of its steps as `optimizer_step`, None for other optimizers; and numbers of trained `tensors`: those
+    `without_gradient`, those `stopped`, which moved in each update before (`SETTLED` at least) and not since, and those
+    `written`, which changed since the update before, so by other hands.
 
     Args:
         trainer: a trainer whose optimizer exists.
@@ -82,7 +83,10 @@ class UpdateWatch:
     def _see_before(self, optimizer: Any) -> None:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         scheduler = getattr(self._trainer, "lr_scheduler", None)
+        weights = sample_weights(self._parameters)
+        written, self._weights = self._changed(weights), weights
         self._before = {
+            "written": int(written.sum()),
             "learning_rate": float(optimizer.param_groups[0]["lr"]),
             "scheduled": None if scheduler is None else float(scheduler.get_last_lr()[0]),
             "grad_norm": float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0,
@@ -91,8 +95,7 @@ class UpdateWatch:
 
     def _see_after(self, optimizer: Any) -> None:
         weights = sample_weights(self._parameters)
-        moved = np.logical_or.reduceat(weights.view(np.int32) != self._weights.view(np.int32), self._starts)
-        self._weights = weights
+        moved, self._weights = self._changed(weights), weights
         if self._updates >= SETTLED:
             self._standing = ~moved & (self._standing | self._moved_always)
         self._moved_always &= moved
@@ -105,6 +108,12 @@ class UpdateWatch:
             stopped=int(self._standing.sum()),
             optimizer_step=_adam_step(optimizer),
         )
+
+    def _changed(self, weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return for each tensor whether any watched element of it changed, in its bits: NaN equals NaN."""
+        different = weights.view(np.int32) != self._weights.view(np.int32)
+        changed: np.ndarray[Any, Any] = np.logical_or.reduceat(different, self._starts)
+        return changed
 
 
 class ReferenceWatch:

@@ -17,9 +17,12 @@ RATE_TOLERANCE = 0.01
 CLIP_TOLERANCE = 0.01
 """Relative; what rounding and a norm over several devices may differ by."""
 
-FEW_TENSORS = 0.05
-STEADY_RATE = 0.5
-"""Share of its highest value above which a learning rate still moves weights; below, updates round to nothing."""
+FEW_TENSORS = 0.1
+"""Share of the trained tensors that must stop in one update: those that updates no longer move because they round to
+nothing stop one by one."""
+
+STEADY_RATE = 0.2
+"""Share of its highest value above which a learning rate still moves weights."""
 
 Updates = Sequence[Mapping[str, Any]]
 
@@ -29,14 +32,15 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
 
     All are invariants of a sound loop, so none has a false-alarm rate: the learning rate applied is the scheduled one;
     the gradient applied is no longer than `max_grad_norm`; a tensor that moved in each update goes on moving as long as
-    the learning rate does; Adam's count of its steps never falls, and at a resume is not 1.
+    the learning rate does; nothing else writes into weights that are trained; Adam's count of its steps never falls,
+    and at a resume is not 1.
     """
     updates = [event for event in run.events if event.get("event") == "update"]
     if not updates:
         return skipped(NAME, "the run recorded no update of its optimizer")
     if len(updates) < 2:
         return insufficient(NAME, f"{count(len(updates), 'update')}, a judgement takes 2")
-    rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _forgotten)
+    rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _written, _forgotten)
     found = [sign for rule in rules if (sign := rule(run, updates)) is not None]
     drawn = [name for name in ("learning_rate", "grad_norm") if name in run.series]
     failing = serious(found, fail_on)
@@ -45,7 +49,7 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         return failed(
             run,
             NAME,
-            lead.summary,
+            f"optimizer: {lead.summary}",
             anomalies=found,
             metrics=drawn,
             evidence=[f"{name}: {value}" for name, value in lead.evidence.items()],
@@ -63,7 +67,7 @@ def _rate(_: Run, updates: Updates) -> Anomaly | None:
             return _sign(
                 "learning-rate-applied",
                 update,
-                f"optimizer stepped with learning rate {setting(applied)} at step {update['step']}, "
+                f"stepped with learning rate {setting(applied)} at step {update['step']}, "
                 f"the schedule says {setting(scheduled)}",
                 "look for what sets the learning rate of the optimizer's groups beside the scheduler",
                 {"applied": applied, "scheduled": scheduled},
@@ -92,11 +96,13 @@ def _clipping(run: Run, updates: Updates) -> Anomaly | None:
 def _standstill(_: Run, updates: Updates) -> Anomaly | None:
     """Return the sign of weights that stopped for two updates at least, while the learning rate went on."""
     highest = 0.0
+    earlier = 0
     for before, update in pairwise(updates):
         rate = update.get("learning_rate") or 0.0
         highest = max(highest, rate, before.get("learning_rate") or 0.0)
         tensors = update.get("tensors") or 1
-        still = min(before.get("stopped") or 0, update.get("stopped") or 0)
+        still = min(before.get("stopped") or 0, update.get("stopped") or 0) - earlier
+        earlier = before.get("stopped") or 0
         if still > FEW_TENSORS * tensors and rate >= STEADY_RATE * highest > 0.0:
             without = update.get("without_gradient") or 0
             return _sign(
@@ -105,6 +111,19 @@ def _standstill(_: Run, updates: Updates) -> Anomaly | None:
                 f"{share(still / tensors)} of the trained tensors stopped moving at step {before['step']}",
                 "check requires_grad, and what sets gradients to None between backward and step",
                 {"stopped": still, "of": tensors, "without a gradient": without, "learning rate": rate},
+            )
+    return None
+
+
+def _written(_: Run, updates: Updates) -> Anomaly | None:
+    for update in updates:
+        if written := update.get("written"):
+            return _sign(
+                "weights-written",
+                update,
+                f"{count(written, 'trained tensor')} changed at step {update['step']} without an update",
+                "look for what loads, scales, casts or averages weights while they are trained",
+                {"tensors": written, "of": update.get("tensors") or written},
             )
     return None
 
@@ -125,7 +144,7 @@ def _forgot(update: Mapping[str, Any], clause: str) -> Anomaly:
     return _sign(
         "optimizer-state-lost",
         update,
-        f"optimizer {clause}",
+        f"it {clause}",
         "load optimizer.pt with the weights, and build the optimizer only once",
         {"steps it counts": update["optimizer_step"]},
     )

@@ -72,6 +72,7 @@ def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check
 def _growth(run: Run, memory: str, rank: int, times: FloatArray, values: FloatArray) -> Anomaly | None:
     from scipy.stats import theilslopes  # noqa: PLC0415 - a second to import, and most runs are judged without
 
+    column = times, values
     start = int(len(values) * WARM_UP)
     times, values = times[start:], values[start:]
     medians = [float(np.median(quarter)) for quarter in np.array_split(values, 4)]
@@ -88,12 +89,19 @@ def _growth(run: Run, memory: str, rank: int, times: FloatArray, values: FloatAr
         kind="memory-growth",
         metric=memory,
         severity=Severity.critical if growth >= LEAK else Severity.warning,
-        onset=_step_at(run, float(times[0])),
+        onset=_step_at(run, _begin(*column)),
         summary=f"grows steadily{of_rank}: {_bytes(medians[0])} → {_bytes(medians[-1])}, at least "
         f"{_bytes(low)} a second",
         evidence={"growth": growth, "of the memory": share(growth)},
         causes=("tensors that outlive their step",),
     )
+
+
+def _begin(times: FloatArray, values: FloatArray) -> float:
+    """Return the moment from which memory never again is within a tenth of the way from its start to its end."""
+    low, high = float(np.median(values[: max(1, len(values) // 10)])), float(values[-1])
+    under = np.flatnonzero(values <= low + 0.1 * (high - low))
+    return float(times[min(int(under[-1]) + 1, len(times) - 1)]) if len(under) else float(times[0])
 
 
 def _ranks(run: Run) -> list[int]:
@@ -112,7 +120,10 @@ def _column(run: Run, memory: str, rank: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _step_at(run: Run, moment: float) -> int:
-    """Return the step that was logged last at a moment; rows carry no time here, so it is by the share of the run."""
+    """Return the step that was made at a moment, where no event tells the ends of steps by the share of the run."""
+    ends = {int(event["step"]): float(event["time"]) for event in run.events if event.get("event") == "step_end"}
+    if ends:
+        return min((step for step, end in ends.items() if end >= moment), default=max(ends))
     times = [float(sample["time"]) for sample in run.resources]
     span = max(times) - min(times)
     return max(1, round(run.steps * (moment - min(times)) / span)) if span > 0.0 else 1

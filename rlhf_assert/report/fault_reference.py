@@ -26,10 +26,12 @@ tests are meant to fail. In your own file, with your own trainer:
 
 ```python
 import pytest
-from rlhf_assert import LoopUnsound, RewardUnreliable, scenario
+from rlhf_assert import RewardUnreliable, scenario
+
 
 @scenario
-def my_grpo(ctx): ...                     # returns your trainer
+def my_grpo(ctx): ...  # returns your trainer
+
 
 @pytest.mark.rlhf_scenario(my_grpo)
 @pytest.mark.rlhf_fault("reward_nan", onset=10, magnitude=2)

@@ -54,7 +54,10 @@ def test_a_gradient_beyond_the_clipping_limit(make_run):
 def test_tensors_that_stop(make_run):
     still = {f"at{step}": {"stopped": 13, "without_gradient": 13} for step in range(7, 21)}
     check = judged(make_run, *updates(**still))
-    assert (check.status, check.headline) == (Status.FAIL, "50 % of the trained tensors stopped moving at step 7")
+    assert (check.status, check.headline) == (
+        Status.FAIL,
+        "optimizer: 50 % of the trained tensors stopped moving at step 7",
+    )
 
 
 def test_one_update_or_one_tensor_at_rest_is_nothing(make_run):
@@ -63,15 +66,25 @@ def test_one_update_or_one_tensor_at_rest_is_nothing(make_run):
     assert judged(make_run, *updates(**one)).status is Status.PASS
 
 
+def test_tensors_that_round_to_rest_one_by_one(make_run):
+    ones = {f"at{step}": {"stopped": min(2 * (step - 7), 20)} for step in range(8, 21)}
+    assert judged(make_run, *updates(**ones)).status is Status.PASS
+
+
+def test_weights_that_something_else_writes(make_run):
+    check = judged(make_run, *updates(at7={"written": 1}))
+    assert (check.anomalies[0].kind, check.anomalies[0].onset) == ("weights-written", 7)
+
+
 def test_weights_at_rest_because_the_learning_rate_ran_out(make_run):
-    late = {f"at{step}": {"stopped": 26} for step in range(15, 21)}
+    late = {f"at{step}": {"stopped": 26} for step in range(18, 21)}
     assert judged(make_run, *updates(**late)).status is Status.PASS
 
 
 def test_moments_that_are_lost(make_run):
     lost = {f"at{step}": {"optimizer_step": step - 9} for step in range(10, 21)}
     check = judged(make_run, *updates(**lost))
-    assert check.headline == "optimizer lost its moments at step 10: its count fell from 9 to 1"
+    assert check.headline == "optimizer: it lost its moments at step 10: its count fell from 9 to 1"
 
 
 def test_a_resume_without_moments(make_run):

@@ -39,7 +39,7 @@ SCENARIOS = dict.fromkeys(FAULTS, "trl-grpo") | {
 }
 """Where each fault is tried here; `rlhf-assert validate` tries it in every scenario that it applies to."""
 
-SLOWER = {"memory_leak": 40.0, "slow_step": 0.8}
+STRONGER = {"memory_leak": 40.0, "slow_step": 2.5}
 
 
 def records(file: Path, before: int) -> list[Any]:
@@ -74,7 +74,8 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
 
 
 def fault_of(kind: str) -> Fault:
-    return make_fault(kind, min(FAULTS[kind].onset, ONSET), SLOWER.get(kind))
+    onset = STEPS - 3 if kind == "slow_step" else min(FAULTS[kind].onset, ONSET)  # it takes three slow steps
+    return make_fault(kind, onset, STRONGER.get(kind))
 
 
 def failures(run: Run) -> dict[str, Check]:
