@@ -61,12 +61,12 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     done: dict[tuple[str, Fault | None], Run] = {}
     with Runner() as runner:
 
-        def run(name: str, fault: Fault | None) -> Run:
+        def run(name: str, fault: Fault | None, *, anew: bool = False) -> Run:
             scenario: Scenario = packaged_scenarios()[name]
             if reason := scenario.unmet():
                 pytest.skip(reason)
-            if (name, fault) not in done:
-                path = folder / f"{name}-{fault}"
+            if anew or (name, fault) not in done:
+                path = folder / f"{name}-{fault}{'-anew' * anew}"
                 done[name, fault] = runner.run(scenario, path, steps=STEPS, fault=fault)
             return done[name, fault]
 
@@ -95,8 +95,16 @@ def test_before_its_onset_a_fault_changes_nothing(train: Callable[..., Run], kin
     fault = fault_of(kind)
     healthy, broken = train(SCENARIOS[kind], None), train(SCENARIOS[kind], fault)
     assert broken.fault == fault
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        assert records(broken.path / name, fault.onset) == records(healthy.path / name, fault.onset)
+    if course(broken, fault.onset) != course(healthy, fault.onset):
+        # One gradient norm in some hundred trainings differs in its last bit, with or without a fault: a reduction
+        # whose order the memory's layout decides. What a fault does, it does again.
+        broken = train(SCENARIOS[kind], fault, anew=True)
+    assert course(broken, fault.onset) == course(healthy, fault.onset)
+
+
+def course(run: Run, before: int) -> list[Any]:
+    """Return the rows and samples of the steps before one."""
+    return [records(run.path / name, before) for name in ("metrics.jsonl", "samples.jsonl")]
 
 
 @pytest.mark.parametrize("kind", FAULTS)
