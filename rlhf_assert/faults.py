@@ -321,7 +321,7 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
         ),
         "eos_as_pad": FaultKind(
             summary="the tokenizer's end token and padding token are mixed up: no completion ends",
-            algorithms=_GENERATING,
+            algorithms=_GENERATING - {"ppo"},  # PPO cuts by its own stop token, and fills up with padding
             found_by=("metrics", "rollout"),
         ),
         "dropout_left_on": FaultKind(

@@ -16,6 +16,7 @@ def _while_generating(injection: Injection, change: Callable[[Any], Any]) -> Non
     """Generate inside of the context `change(generation_config)`, in the steps that the fault touches."""
 
     def generating(generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        injection.begin_step()
         if not injection.active:
             return generate(*args, **kwargs)
         with change(kwargs.get("generation_config")):

@@ -113,8 +113,12 @@ class Injection:
         """Call `action()` at the end."""
         self._stack.callback(action)
 
-    def _generating(self, generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def begin_step(self) -> None:
+        """Do what is to be done before this step, unless it was done: whoever wraps `generate` calls it first."""
         self._callback.begin_step(self.trainer.state.global_step)
+
+    def _generating(self, generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.begin_step()
         return generate(*args, **kwargs)
 
 
