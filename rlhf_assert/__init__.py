@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import assert_rewards_reliable as assert_rewards_reliable
     from rlhf_assert.asserts import assert_run_healthy as assert_run_healthy
     from rlhf_assert.asserts import assert_training_completed as assert_training_completed
+    from rlhf_assert.battery import Finds as Finds
+    from rlhf_assert.battery import check_detector as check_detector
     from rlhf_assert.check import Check as Check
     from rlhf_assert.check import Status as Status
     from rlhf_assert.detect.anomaly import Anomaly as Anomaly
@@ -59,6 +61,7 @@ _HOMES = {
     "Check": "check",
     "CheckpointUnhealthy": "asserts",
     "EntropyAnomaly": "asserts",
+    "Finds": "battery",
     "GradientAnomaly": "asserts",
     "HealthFailure": "asserts",
     "KLAnomaly": "asserts",
@@ -94,6 +97,7 @@ _HOMES = {
     "assert_rewards_reliable": "asserts",
     "assert_run_healthy": "asserts",
     "assert_training_completed": "asserts",
+    "check_detector": "battery",
     "judge": "verdict",
     "read_run": "run",
     "scenario": "scenarios",

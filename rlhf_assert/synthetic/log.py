@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rlhf_assert.record import Metrics
-from rlhf_assert.rows import Row
+from rlhf_assert.rows import Column, ColumnRows, Row
 from rlhf_assert.series import FloatArray, IntArray, Series
 
 Log = tuple[Row, ...]
@@ -39,6 +39,17 @@ def column(log: Log, metric: str) -> Series:
     steps = [row.step for row in log if metric in row.metrics]
     values = [_float(row.metrics, metric) for row in log if metric in row.metrics]
     return Series(metric, np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64))
+
+
+def as_columns(log: Log) -> ColumnRows:
+    """Return the rows of a log held as columns, as logs that were read from files are; the epochs are left out."""
+    columns = {}
+    for metric in dict.fromkeys(metric for row in log for metric in row.metrics):
+        rows = [index for index, row in enumerate(log) if metric in row.metrics]
+        nulls = [index for index in rows if log[index].metrics[metric] is None]
+        columns[metric] = Column(np.array(rows, np.int32), cells(log, metric)[rows], np.array(nulls, np.int32))
+    steps = np.array([row.step for row in log], dtype=np.int64)
+    return ColumnRows(steps, np.full(len(log), np.nan), columns)
 
 
 def cells(log: Log, metric: str) -> FloatArray:

@@ -141,7 +141,7 @@ def plant(log: Log, change: Change, row: int) -> tuple[Log, Planted]:
     )
     if whole:
         return _STEPS[change.kind](log, row, stop), planted
-    if change.kind in _REMOVED:
+    if change.kind in REMOVED:
         return tuple(_without(at, change, metric) if row <= i < stop else at for i, at in enumerate(log)), planted
     with np.errstate(over="ignore"):
         changed = _changed(change, values[row:stop], values[:row][np.isfinite(values[:row])], spread)
@@ -191,7 +191,8 @@ def _changed(change: Change, values: FloatArray, before: FloatArray, spread: flo
     raise AssertionError(change.kind)
 
 
-_REMOVED = frozenset({"nan", "infinity", "null", "missing"})
+REMOVED = frozenset({"nan", "infinity", "null", "missing"})
+"""Kinds that take the values away."""
 
 
 def _without(row: Row, change: Change, metric: str) -> Row:
