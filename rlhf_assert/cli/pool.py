@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import time
 import warnings
@@ -19,6 +18,7 @@ from rlhf_assert.cli.answers import Answer, answer, unreadable
 from rlhf_assert.cli.check_text import Style
 from rlhf_assert.cli.detection import Detection
 from rlhf_assert.report.layout import cut
+from rlhf_assert.resources.sampler import usable_cores
 
 WORTH_FILES = 16
 WORTH_BYTES = 8 * 2**20
@@ -32,7 +32,7 @@ def judge_all(
     paths: Sequence[str], style: Style | None, detection: Detection | None = None, *, alone: bool
 ) -> list[list[Answer]]:
     """Return the answers for each path, in the order of the paths; see `answer`."""
-    processes = min(_processors(), len(paths), MOST_PROCESSES)
+    processes = min(usable_cores(), len(paths), MOST_PROCESSES)
     begun = time.monotonic()
     with _progress_line() as show:
         if processes > 1 and (len(paths) >= WORTH_FILES or sum(map(_size, paths)) >= WORTH_BYTES):
@@ -106,10 +106,6 @@ def _progress_line() -> Iterator[_Show]:
     finally:
         if show.shown:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(path: str) -> int:

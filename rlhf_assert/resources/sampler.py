@@ -118,7 +118,7 @@ class _Process:
     def usage(self) -> dict[str, Any]:
         with self._process.oneshot():
             memory, times = self._process.memory_info(), self._process.cpu_times()
-        now, used, cores = time.monotonic(), times.user + times.system, _cores()
+        now, used, cores = time.monotonic(), times.user + times.system, usable_cores()
         share = None
         if self._before is not None and now > self._before[0]:
             share = max(0.0, (used - self._before[1]) / ((now - self._before[0]) * cores))
@@ -131,7 +131,7 @@ class _Process:
         }
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
