@@ -142,11 +142,14 @@ class Runner:
     Args:
         in_process: train in this process, where a debugger sees it; a crash or hang is then this process's own.
         settings: what is set about detection; every run keeps it in its run.json.
+        hold_device: wait for this device and hold it for each training; False where several runners share the hold of
+            their caller, who cares less for timings than for time.
     """
 
-    def __init__(self, *, in_process: bool = False, settings: Settings | None = None) -> None:
+    def __init__(self, *, in_process: bool = False, settings: Settings | None = None, hold_device: bool = True) -> None:
         self._in_process = in_process
         self._settings = settings or Settings()
+        self._hold_device = hold_device
         self._children: dict[str, WarmChild] = {}
 
     def __enter__(self) -> Self:
@@ -191,7 +194,7 @@ class Runner:
                 f"fault {fault}: its onset is step {fault.onset}, but {scenario.name} trains {steps} steps"
             )
         prepare_folder(path)
-        with one_training_per_device(on_progress):
+        with one_training_per_device(on_progress) if self._hold_device else contextlib.nullcontext():
             if self._in_process:
                 missing = find_backend(scenario.backend).missing()
                 if missing:

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "Show what a sick training looks like.",
     "report": "Write a run directory as one HTML page.",
     "scenarios": "List what can be trained here.",
+    "validate": "Say how good the detectors are, by faults in real trainings.",
 }
 
 

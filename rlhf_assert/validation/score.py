@@ -1,0 +1,160 @@
+"""What counts as found: a fault, by whom and how late; a healthy run, flagged or not.
+
+A fault is found by a sign that is grave enough, told at its onset or later, and dated at its onset or later. What is
+told before the onset is a false alarm: up to there the run is, bit for bit, the healthy one. What is told later but
+dated before the onset is no find either: it would send the reader to steps that were sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rlhf_assert.checks import completion
+from rlhf_assert.detect import Detector, Severity
+from rlhf_assert.detect.config import Settings, settings_of
+from rlhf_assert.detect.scan import detectors_for
+from rlhf_assert.faults import FAULTS, Fault
+from rlhf_assert.record import encode
+from rlhf_assert.run import Run
+from rlhf_assert.validation.plan import Training
+from rlhf_assert.validation.signs import Sign, detector_signs, every_sign
+from rlhf_assert.verdict import judge
+
+OURS = "rlhf-assert"
+"""The contender that is our detectors and checks together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A training of a validation with what was told about it.
+
+    Attributes:
+        training: what was trained.
+        run: what it recorded.
+        signs: by contender, `OURS` first, what it told.
+        causes: the causes that the failed checks name.
+        without: by detector that told something, what is told without it; only if an ablation was asked for.
+    """
+
+    training: Training
+    run: Run
+    signs: Mapping[str, tuple[Sign, ...]]
+    causes: tuple[str, ...] = ()
+    without: Mapping[str, tuple[Sign, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultScore:
+    """One contender on one training with a fault.
+
+    Attributes:
+        fault: the fault.
+        scenario: name of the scenario.
+        seed: the seed.
+        by: the sign that found it first; None if nothing did.
+        finders: every source that found it, with its first sign, the earliest first.
+        early: signs that were told before the onset: false alarms.
+        misdated: signs that were told from the onset on, and dated before it.
+        right: whether one of the checks or kinds that are the right ones for this fault found it.
+        causes: the causes that the failed checks name; none for a contender.
+    """
+
+    fault: Fault
+    scenario: str
+    seed: int
+    by: Sign | None
+    finders: Mapping[str, Sign]
+    early: tuple[Sign, ...]
+    misdated: tuple[Sign, ...]
+    right: bool
+    causes: tuple[str, ...]
+
+    @property
+    def delay(self) -> int | None:
+        """Steps from the onset to the one at which it could be told: 0 for the onset's own row. None if not found."""
+        return None if self.by is None else self.by.told - self.fault.onset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlScore:
+    """One contender on one healthy training.
+
+    Attributes:
+        scenario: name of the scenario.
+        seed: the seed.
+        findings: the signs that flag it.
+    """
+
+    scenario: str
+    seed: int
+    findings: tuple[Sign, ...]
+
+
+def judge_training(
+    training: Training, run: Run, contenders: Mapping[str, Sequence[Detector]], *, ablation: bool = False
+) -> Judged:
+    """Collect what is told about a training.
+
+    Args:
+        training: what was trained.
+        run: what it recorded; its own settings are those of our detectors.
+        contenders: name -> fresh detectors that are compared with ours.
+        ablation: judge again without each detector that told something.
+    """
+    verdict = judge(run)
+    signs = {OURS: every_sign(run, verdict)}
+    for name, detectors in contenders.items():
+        signs[name] = detector_signs(run, detectors)
+    causes = tuple(dict.fromkeys(check.cause for check in verdict.failures if check.cause))
+    names = {detector.name for detector in detectors_for(run)} & {sign.source for sign in signs[OURS]}
+    without = {name: every_sign(_without(run, name)) for name in names if ablation}
+    return Judged(training=training, run=run, signs=signs, causes=causes, without=without)
+
+
+def _without(run: Run, detector: str) -> Run:
+    """Return a run that is judged without one detector; its part of the false-alarm budget falls to the others."""
+    settings = settings_of(run.info)
+    return with_settings(run, replace(settings, checks={**settings.checks, detector: False}))
+
+
+def with_settings(run: Run, settings: Settings) -> Run:
+    """Return a recorded run with other settings of detection, to be judged by them."""
+    return replace(run, info={**run.info, "detection": encode(settings.table())})
+
+
+def score_fault(
+    training: Training, signs: Sequence[Sign], severity: Severity, causes: tuple[str, ...] = ()
+) -> FaultScore:
+    """Score what one contender told about a training with a fault."""
+    fault = training.fault
+    assert fault is not None
+    wanted = FAULTS[fault.kind].found_by
+    # A crash that a fault does not bring about is a defect of who injects it, and no find.
+    expected = [sign for sign in signs if sign.source != completion.NAME or completion.NAME in wanted]
+    grave = [sign for sign in expected if sign.severity >= severity]
+    late = [sign for sign in grave if sign.told >= fault.onset]
+    found = sorted((sign for sign in late if sign.onset >= fault.onset), key=lambda sign: sign.told)
+    finders: dict[str, Sign] = {}
+    for sign in found:
+        finders.setdefault(sign.source, sign)
+    return FaultScore(
+        fault=fault,
+        scenario=training.scenario.name,
+        seed=training.seed,
+        by=found[0] if found else None,
+        finders=finders,
+        early=tuple(sign for sign in grave if sign.told < fault.onset),
+        misdated=tuple(sign for sign in late if sign.onset < fault.onset),
+        right=any(name in wanted for sign in found for name in (sign.check, sign.kind, sign.source)),
+        causes=causes,
+    )
+
+
+def score_control(training: Training, signs: Sequence[Sign], severity: Severity) -> ControlScore:
+    """Score what one contender told about a healthy training."""
+    return ControlScore(
+        scenario=training.scenario.name,
+        seed=training.seed,
+        findings=tuple(sign for sign in signs if sign.severity >= severity),
+    )

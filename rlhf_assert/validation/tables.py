@@ -1,0 +1,168 @@
+"""A validation's results as tables of text cells, which the terminal, markdown and the docs all show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isinf, isnan
+
+from rlhf_assert.faults import FAULTS
+from rlhf_assert.numbers import count
+from rlhf_assert.validation.signs import Sign
+from rlhf_assert.validation.statistics import Median, Rate
+from rlhf_assert.validation.summary import AblationRow, Summary, by_fault, by_source
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, what its columns are, and its rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def confusion(summary: Summary) -> Table:
+    """Return the confusion matrix."""
+    rows = (
+        ("fault", str(summary.recall.hits), str(summary.recall.total - summary.recall.hits)),
+        ("healthy", str(summary.false_alarms.hits), str(summary.false_alarms.total - summary.false_alarms.hits)),
+    )
+    return Table("Confusion matrix", ("trained with", "flagged", "not flagged"), rows)
+
+
+def contenders(summaries: Sequence[Summary]) -> Table:
+    """Return a row for each contender."""
+    rows = tuple(
+        (
+            summary.contender,
+            rate_text(summary.recall),
+            rate_text(summary.false_alarms),
+            rate_text(summary.early),
+            rate_text(summary.right) if summary is summaries[0] else "",
+            delay_text(summary.abrupt),
+            delay_text(summary.gradual),
+        )
+        for summary in summaries
+    )
+    columns = (
+        "by",
+        "faults found",
+        "healthy runs flagged",
+        "flagged before the fault",
+        "by a right check",
+        "delay, abrupt faults",
+        "delay, gradual faults",
+    )
+    return Table("Found and falsely alarmed", columns, rows)
+
+
+def faults(summary: Summary) -> Table:
+    """Return a row for each fault."""
+    rows = tuple(
+        (
+            row.fault,
+            "abrupt" if FAULTS[row.fault].abrupt else "gradual",
+            ", ".join(name.removeprefix("trl-") for name in row.scenarios),
+            rate_text(row.recall),
+            delay_text(row.delay),
+            ", ".join(f"{source} {number}" for source, number in row.by) or "nothing",
+        )
+        for row in by_fault(summary)
+    )
+    return Table("By fault", ("fault", "onset", "scenarios", "found", "delay", "found first by"), rows)
+
+
+def sources(summary: Summary) -> Table:
+    """Return a row for each detector and check that told anything."""
+    rows = tuple(
+        (
+            row.source,
+            str(row.found),
+            str(row.first),
+            str(row.alone),
+            delay_text(row.delay),
+            str(row.false_alarms),
+        )
+        for row in by_source(summary)
+    )
+    columns = ("detector or check", "found", "first", "alone", "delay", "healthy runs flagged")
+    return Table("By detector", columns, rows)
+
+
+def calibration(points: Sequence[tuple[float, Rate]]) -> Table:
+    """Return a row for each budget."""
+    rows = tuple((f"{budget:g}", rate_text(observed)) for budget, observed in points)
+    return Table("Calibration", ("budget for a warning", "healthy runs with a warning"), rows)
+
+
+def ablation(rows: Sequence[AblationRow]) -> Table:
+    """Return a row for each detector and check, with what is lost without it."""
+    cells = tuple(
+        (
+            row.source,
+            str(len(row.lost)),
+            str(len(row.later)),
+            ", ".join(dict.fromkeys(score.fault.kind for score in (*row.lost, *row.later))) or "nothing",
+        )
+        for row in rows
+    )
+    return Table("Without it", ("detector or check", "not found", "found later", "faults"), cells)
+
+
+def misses(summary: Summary) -> Table:
+    """Return a row for each training that was judged wrongly, with what was told instead."""
+    rows = []
+    for score in summary.faults:
+        where = (score.fault.kind, score.scenario, str(score.seed))
+        if score.by is None:
+            said = f"dated before the fault: {told(score.misdated)}" if score.misdated else "nothing told"
+            rows.append((*where, "missed", said))
+        if score.early:
+            rows.append((*where, "flagged before the fault", told(score.early)))
+    rows += [
+        ("healthy", control.scenario, str(control.seed), "flagged", told(control.findings))
+        for control in summary.controls
+        if control.findings
+    ]
+    return Table("Judged wrongly", ("fault", "scenario", "seed", "what", "told"), tuple(rows))
+
+
+def told(signs: Sequence[Sign]) -> str:
+    """Return the first of some signs in words, and how many more there are."""
+    first, *others = signs
+    more = f" and {count(len(others), 'more sign')}" if others else ""
+    return f"{first.source}: {first.metric} {first.kind} from step {first.onset}, told at {first.told}{more}"
+
+
+def rate_text(found: Rate) -> str:
+    """Return for example `33/35 (94 %, 81 to 99)`."""
+    if not found.total:
+        return "none"
+    low, high = 100.0 * found.low, 100.0 * found.high
+    return f"{found.hits}/{found.total} ({100.0 * found.value:.0f} %, {low:.0f} to {high:.0f})"
+
+
+def delay_text(delay: Median) -> str:
+    """Return for example `1 (0 to 3)`; `never` where more than half was not found."""
+    if isnan(delay.value):
+        return "-"
+    return f"{_steps(delay.value)} ({_steps(delay.low)} to {_steps(delay.high)})"
+
+
+def markdown(table: Table) -> list[str]:
+    """Return a table in markdown, its title above it."""
+    lines = [f"### {table.title}", "", f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in table.rows), ""]
+
+
+def text(table: Table) -> list[str]:
+    """Return a table in columns, its title above it."""
+    every = [table.columns, *table.rows]
+    widths = [max(len(row[column]) for row in every) for column in range(len(table.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
+    return [table.title, *(f"  {line}" for line in lines), ""]
+
+
+def _steps(value: float) -> str:
+    return "never" if isinf(value) else f"{value:g}"
