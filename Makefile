@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 NEWEST := .venv-newest-trl
 
-.PHONY: smoke test fuzz lint bench newest-trl clean
+.PHONY: smoke test fuzz validate lint bench newest-trl clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
@@ -13,6 +13,9 @@ test: .venv/.ready ## set up, and run every test
 
 fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minutes
 	$(BIN)/pytest -m fuzz tests/robustness
+
+validate: .venv/.ready ## train with and without faults; fails if the detectors find too few or flag health
+	$(BIN)/pytest --rlhf-validate
 
 lint: .venv/.ready ## style, types and the borders between packages
 	$(BIN)/ruff check .

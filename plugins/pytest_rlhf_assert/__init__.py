@@ -47,6 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--rlhf-out", metavar="DIR", help="keep run directories and reports in DIR")
     group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
+    group.addoption(
+        "--rlhf-validate",
+        nargs="?",
+        const="quick",
+        metavar="quick|full",
+        help="train with and without faults, and fail if too few are found or too much health is flagged; bare: quick",
+    )
     parser.addini("rlhf_out", "as --rlhf-out", default="")
 
 
@@ -58,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_rlhf_assert import selection
 
         selection.configure(config)
+    if config.getoption("rlhf_validate"):
+        from pytest_rlhf_assert import validation
+
+        validation.configure(config)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
