@@ -81,6 +81,8 @@ class ValidationSession:
                     judged.append(result.result())
                 except UsageError as error:
                     inapplicable[training] = str(error)
+            if not judged:
+                pytest.fail("no training was selected: the floor has nothing to judge", pytrace=False)
             about = {
                 "profile": self.profile,
                 "severity": SEVERITY.name,

@@ -52,6 +52,7 @@ def answer(
                 "detector": row.source,
                 "not_found": [_training(score) for score in row.lost],
                 "found_later": [_training(score) for score in row.later],
+                "not_found_or_later_by_rows_alone": [_training(score) for score in row.among_rows],
             }
             for row in ablation
         ],

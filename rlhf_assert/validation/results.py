@@ -15,7 +15,7 @@ from rlhf_assert.validation import tables
 from rlhf_assert.validation.answer import answer
 from rlhf_assert.validation.picture import picture
 from rlhf_assert.validation.plan import Training
-from rlhf_assert.validation.score import OURS, Judged
+from rlhf_assert.validation.score import Judged
 from rlhf_assert.validation.statistics import Rate
 from rlhf_assert.validation.summary import AblationRow, Floor, Summary, ablate, calibrate, summarise
 
@@ -27,7 +27,7 @@ class Results:
     """Everything that a validation came to.
 
     Attributes:
-        summaries: of every contender, ours first.
+        summaries: of every contender, ours first, then that of its detectors by rows alone.
         calibration: (budget, observed share of healthy runs with a warning).
         ablation: empty where it was not asked for.
         inapplicable: trainings that could not be, with the reason.
@@ -60,15 +60,14 @@ def conclude(
     """Put together what a validation came to.
 
     Args:
-        judged: what was told about each training, in the order of the plan.
+        judged: what was told about each training, in the order of the plan; at least one.
         inapplicable: trainings that could not be, with the reason.
         severity: the severity from which a sign counts, for faults and for healthy runs alike.
         floor: what must be reached.
         about: see `Results`.
         with_ablation: judge again without each detector.
     """
-    names = [OURS, *(name for name in judged[0].signs if name != OURS)] if judged else [OURS]
-    summaries = tuple(summarise(judged, name, severity) for name in names)
+    summaries = tuple(summarise(judged, name, severity) for name in judged[0].signs)
     return Results(
         summaries=summaries,
         calibration=tuple(calibrate(judged)),
@@ -85,7 +84,7 @@ def every_table(results: Results) -> Iterator[tables.Table]:
     yield tables.confusion(ours)
     yield tables.contenders(results.summaries)
     yield tables.faults(ours)
-    for other in results.summaries[1:]:
+    for other in results.summaries[2:]:
         table = tables.faults(other)
         yield tables.Table(f"{table.title}, {other.contender}", table.columns, table.rows)
     yield tables.sources(ours)

@@ -24,6 +24,9 @@ from rlhf_assert.verdict import judge
 OURS = "rlhf-assert"
 """The contender that is our detectors and checks together."""
 
+ROWS = "its detectors, by rows alone"
+"""The contender that is what our detectors tell from the logged rows, as of a log that somebody else wrote."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -32,7 +35,7 @@ class Judged:
     Attributes:
         training: what was trained.
         run: what it recorded.
-        signs: by contender, `OURS` first, what it told.
+        signs: by contender, `OURS` and `ROWS` first, what it told.
         causes: the causes that the failed checks name.
         without: by detector that told something, what is told without it; only if an ablation was asked for.
     """
@@ -103,12 +106,14 @@ def judge_training(
         ablation: judge again without each detector that told something.
     """
     verdict = judge(run)
+    names = {detector.name for detector in detectors_for(run)}
     signs = {OURS: every_sign(run, verdict)}
+    signs[ROWS] = tuple(sign for sign in signs[OURS] if sign.source in names)
     for name, detectors in contenders.items():
         signs[name] = detector_signs(run, detectors)
     causes = tuple(dict.fromkeys(check.cause for check in verdict.failures if check.cause))
-    names = {detector.name for detector in detectors_for(run)} & {sign.source for sign in signs[OURS]}
-    without = {name: every_sign(_without(run, name)) for name in names if ablation}
+    telling = {sign.source for sign in signs[ROWS]} if ablation else set()
+    without = {name: every_sign(_without(run, name)) for name in telling}
     return Judged(training=training, run=run, signs=signs, causes=causes, without=without)
 
 

@@ -103,18 +103,26 @@ class SourceRow:
     delay: Median
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AblationRow:
-    """What is lost without one detector or check: faults that nothing else finds, or finds later."""
+    """What is lost without one detector or check: faults that nothing else finds, or finds later.
+
+    Attributes:
+        source: the detector or check.
+        lost: faults that are not found without it.
+        later: faults that are found later.
+        among_rows: faults that the detectors alone, by the logged rows, do not find without it, or find later.
+    """
 
     source: str
     lost: tuple[FaultScore, ...]
     later: tuple[FaultScore, ...]
+    among_rows: tuple[FaultScore, ...]
 
     @property
     def earns_its_place(self) -> bool:
         """Whether anything is lost without it."""
-        return bool(self.lost or self.later)
+        return bool(self.lost or self.later or self.among_rows)
 
 
 def summarise(judged: Sequence[Judged], contender: str, severity: Severity) -> Summary:
@@ -200,22 +208,29 @@ def ablate(judged: Sequence[Judged], severity: Severity) -> list[AblationRow]:
         judged: what was told, with and (`Judged.without`) without each detector.
         severity: the severity from which a sign counts.
     """
-    whole = summarise(judged, OURS, severity).faults
     faulty = [each for each in judged if each.training.fault]
-    detectors = [detector.name for detector in default_detectors()]
-    checks = dict.fromkeys(sign.source for each in faulty for sign in each.signs[OURS] if sign.source not in detectors)
+    detectors = {detector.name: None for detector in default_detectors()}
+    checks = {sign.source: None for each in faulty for sign in each.signs[OURS] if sign.source not in detectors}
     rows = []
-    for source in [*detectors, *checks]:
-        without = [score_fault(each.training, _without(each, source), severity) for each in faulty]
-        pairs = list(zip(whole, without, strict=True))
-        rows.append(
-            AblationRow(
-                source=source,
-                lost=tuple(full for full, less in pairs if full.by and not less.by),
-                later=tuple(full for full, less in pairs if less.by and _late(less) > _late(full)),
-            )
-        )
+    for source in {**detectors, **checks}:
+        lost, later = _loss(faulty, source, severity, set())
+        rows.append(AblationRow(source, lost, later, sum(_loss(faulty, source, severity, set(checks)), ())))
     return rows
+
+
+def _loss(
+    faulty: Sequence[Judged], source: str, severity: Severity, but: set[str]
+) -> tuple[tuple[FaultScore, ...], tuple[FaultScore, ...]]:
+    """Return what is not found without a source, and what is found later; of all that is told but by some others."""
+
+    def score(each: Judged, signs: Sequence[Sign]) -> FaultScore:
+        return score_fault(each.training, [sign for sign in signs if sign.source not in but], severity)
+
+    pairs = [(score(each, each.signs[OURS]), score(each, _without(each, source))) for each in faulty]
+    return (
+        tuple(full for full, less in pairs if full.by and not less.by),
+        tuple(full for full, less in pairs if less.by and _late(less) > _late(full)),
+    )
 
 
 def _without(judged: Judged, source: str) -> Sequence[Sign]:

@@ -103,11 +103,15 @@ def ablation(rows: Sequence[AblationRow]) -> Table:
             row.source,
             str(len(row.lost)),
             str(len(row.later)),
-            ", ".join(dict.fromkeys(score.fault.kind for score in (*row.lost, *row.later))) or "nothing",
+            str(len(row.among_rows)),
+            ", ".join(dict.fromkeys(score.fault.kind for score in (*row.lost, *row.later, *row.among_rows)))
+            or "nothing",
         )
         for row in rows
     )
-    return Table("Without it", ("detector or check", "not found", "found later", "faults"), cells)
+    return Table(
+        "Without it", ("detector or check", "not found", "found later", "of what rows alone show", "faults"), cells
+    )
 
 
 def misses(summary: Summary) -> Table:

@@ -13,7 +13,7 @@ from rlhf_assert.run import Run
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.publish import BEGIN, END, published
 from rlhf_assert.validation.results import Results, conclude, json_report, markdown_report, text_report, write
-from rlhf_assert.validation.score import OURS, Judged
+from rlhf_assert.validation.score import OURS, ROWS, Judged
 from rlhf_assert.validation.signs import Sign
 from rlhf_assert.validation.summary import Floor
 
@@ -26,7 +26,7 @@ def results(make_training: Callable[..., Training], make_sign: Callable[..., Sig
     run = Run(path=Path(), info={}, rows=(), series={}, original={}, unmapped=(), events=())
 
     def judged(training: Training, *signs: Sign) -> Judged:
-        return Judged(training=training, run=run, signs={OURS: signs, "Mine": ()}, causes=())
+        return Judged(training=training, run=run, signs={OURS: signs, ROWS: (), "Mine": ()}, causes=())
 
     trainings = [
         judged(make_training("reward_nan", 10), make_sign("rewards", check="rewards", told=11)),
@@ -50,10 +50,10 @@ def test_the_json_answers_what_its_contract_says(results: Results) -> None:
         "delay": 1,
     }
     assert (missed["detected"], missed["detector"], missed["delay"]) == (False, None, None)
-    assert found["others"] == {"Mine": {"detected": False, "detector": None, "delay": None}}
+    assert found["others"]["Mine"] == {"detected": False, "detector": None, "delay": None}
     assert [control["flagged"] for control in answer["controls"]] == [False, True]
     assert set(answer["controls"][1]) >= {"scenario", "seed", "flagged", "findings"}
-    assert list(answer["summary"]) == [OURS, "Mine"]
+    assert list(answer["summary"]) == [OURS, ROWS, "Mine"]
 
 
 def test_the_text_says_what_was_missed_and_why(results: Results) -> None:
