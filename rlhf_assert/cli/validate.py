@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,7 +108,7 @@ def validate(
             "seeds": seeds,
             "severity": fail_on,
             "date": time.strftime("%Y-%m-%d"),
-            "command": shlex.join(["rlhf-assert", *sys.argv[1:]]),
+            "command": _command(sys.argv[1:]),
             "machine": describe_machine(trainings),
             "seconds": round(spent, 1),
             "processor_seconds": round(sum(os.times()[:4]), 1),
@@ -167,6 +167,12 @@ def _train(
     if not any(each.training.fault for each in judged):
         raise UsageError(f"no fault could be tried: {next(iter(inapplicable.values()))}")
     return judged, inapplicable
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command that repeats this validation, wherever its results go."""
+    kept = [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word)]
+    return shlex.join(["rlhf-assert", *(word for word in kept if not word.startswith("--out="))])
 
 
 def _show(results: Results, output: str) -> None:
