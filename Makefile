@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 NEWEST := .venv-newest-trl
+OPENRLHF := .venv-openrlhf
 
-.PHONY: smoke test fuzz validate lint bench newest-trl clean
+.PHONY: smoke test fuzz validate lint bench newest-trl openrlhf-env clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
@@ -29,6 +30,8 @@ bench: .venv/.ready ## one JSON line per benchmark
 newest-trl: $(NEWEST)/.ready ## the TRL scenarios against the newest TRL
 	$(NEWEST)/bin/pytest --rlhf-scenario
 
+openrlhf-env: $(OPENRLHF)/.ready ## OpenRLHF in an environment of its own: its pins conflict with TRL's
+
 .venv/.ready: requirements/main.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/main.txt
@@ -42,5 +45,16 @@ $(NEWEST)/.ready: requirements/newest-trl.txt pyproject.toml
 	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Every package is pinned, so pip need not resolve anything; OpenRLHF's and vLLM's own demands (flash-attn, CUDA) are
+# left out on purpose: the CPU needs none of them.
+$(OPENRLHF)/.ready: requirements/openrlhf.txt requirements/openrlhf-deepspeed.txt
+	$(PYTHON) -m venv $(OPENRLHF)
+	$(OPENRLHF)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/openrlhf.txt
+	DS_BUILD_OPS=0 $(OPENRLHF)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-r requirements/openrlhf-deepspeed.txt
+	PATH="$(CURDIR)/$(OPENRLHF)/bin:$$PATH" DS_ACCELERATOR=cpu TORCH_EXTENSIONS_DIR=$(CURDIR)/$(OPENRLHF)/torch_extensions \
+		$(OPENRLHF)/bin/python plugins/rlhf_assert_openrlhf/inside/operators.py
+	touch $@
+
 clean:
-	rm -rf .venv $(NEWEST) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(NEWEST) $(OPENRLHF) build dist .pytest_cache .mypy_cache .ruff_cache
