@@ -7,6 +7,7 @@ this module opts out of assertion rewriting: PYTEST_DONT_REWRITE.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="train with and without faults, and fail if too few are found or too much health is flagged; bare: quick",
     )
     parser.addini("rlhf_out", "as --rlhf-out", default="")
+    parser.addini("rlhf_openrlhf_python", "interpreter that has OpenRLHF (default: .venv-openrlhf's)", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and without a path the packaged health tests as what runs."""
     config.addinivalue_line("markers", MARKER)
     config.addinivalue_line("markers", FAULT_MARKER)
+    if python := config.getini("rlhf_openrlhf_python"):
+        # The variable is what child processes and the command line read; where it is set by hand, it wins.
+        os.environ.setdefault("RLHF_OPENRLHF_PYTHON", str(config.rootpath / python))
     if config.getoption("rlhf_scenario"):
         from pytest_rlhf_assert import selection
 

@@ -22,7 +22,7 @@ from rlhf_assert.errors import RecordingError, UsageError, suggest
 from rlhf_assert_trl import task
 from rlhf_assert_trl.task import PROMPTS, WARM_START_ANIMALS, pick_prompts, write_answer
 
-Architecture = Literal["qwen2", "llama"]
+Architecture = Literal["qwen2", "llama", "qwen2-wide-heads"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 PAD, END = "<|endoftext|>", "<|im_end|>"
 """The names that Qwen2's own tokenizer class gives them: with others it would add its own, beyond the vocabulary."""
@@ -44,6 +44,8 @@ RECIPE: dict[str, Any] = {
     },
 }
 """What decides the weights, beside the code here and in `task` and the versions of torch, transformers, tokenizers."""
+WIDE_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+"""Heads of 32 numbers, the narrowest that vLLM's attention takes on a CPU."""
 
 
 def cache_folder() -> Path:
@@ -136,12 +138,13 @@ def build_model(architecture: Architecture, tokenizer: Any) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    model_class, config_class = {
-        "qwen2": (Qwen2ForCausalLM, Qwen2Config),
-        "llama": (LlamaForCausalLM, LlamaConfig),
+    model_class, config_class, changes = {
+        "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
+        "llama": (LlamaForCausalLM, LlamaConfig, {}),
+        "qwen2-wide-heads": (Qwen2ForCausalLM, Qwen2Config, WIDE_HEADS),
     }[architecture]
     config = config_class(
-        **RECIPE["config"],
+        **{**RECIPE["config"], **changes},
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

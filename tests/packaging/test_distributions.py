@@ -13,12 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 USE = """
-import rlhf_assert, pytest_rlhf_assert, rlhf_assert_trl, rlhf_scenarios
+import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_trl, rlhf_scenarios
 from pathlib import Path
 from rlhf_assert.backend import find_backend
 from rlhf_assert.scenarios import packaged_scenarios
 assert (Path(rlhf_assert.__file__).parent / "py.typed").is_file()
-assert find_backend("trl").name == "trl"
+assert [find_backend(name).name for name in ("trl", "openrlhf")] == ["trl", "openrlhf"]
 print(rlhf_assert.__version__, len(packaged_scenarios()), Path(rlhf_assert.__file__).parent)
 """
 
@@ -49,7 +49,7 @@ def environment(folder: Path) -> Path:
 def test_the_wheel_holds_every_package_and_no_test(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert tops == {"rlhf_assert", "pytest_rlhf_assert", "rlhf_assert_trl", "rlhf_scenarios"}
+    assert tops == {"rlhf_assert", "pytest_rlhf_assert", "rlhf_assert_openrlhf", "rlhf_assert_trl", "rlhf_scenarios"}
     for package in tops:
         assert f"{package}/py.typed" in names
     assert "rlhf_scenarios/test_health.py" in names
@@ -59,7 +59,7 @@ def test_the_installed_wheel_works_from_an_unrelated_folder(wheel: Path, tmp_pat
     python = environment(tmp_path / "env")
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=tmp_path)
     printed = run(python, "-c", USE, cwd=tmp_path)
-    assert printed.split()[1] == "8"
+    assert printed.split()[1] == "9"
     assert str(tmp_path) in printed, "the wheel is used, not the checkout"
     listed = run(python, "-m", "pytest", "--rlhf-scenario=list", cwd=tmp_path)
     assert "trl-grpo" in listed
@@ -74,4 +74,4 @@ def test_the_editable_install_works_from_an_unrelated_folder(tmp_path: Path) -> 
     install = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
     run(*install, "--editable", ROOT, cwd=tmp_path)
     printed = run(python, "-c", USE, cwd=tmp_path)
-    assert printed.split()[1:] == ["8", str(ROOT / "rlhf_assert")]
+    assert printed.split()[1:] == ["9", str(ROOT / "rlhf_assert")]

@@ -75,7 +75,8 @@ def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--rlhf-scenario=list")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["scenario *learns *available", "trl-grpo * trl * reward * yes"])
-    assert len(result.outlines) >= 9
+    result.stdout.fnmatch_lines(["openrlhf-reinforce *openrlhf * reward * no: *"])
+    assert len(result.outlines) >= 10
     listed = pytester.run(sys.executable, "-m", "rlhf_assert.cli", "scenarios")
     assert listed.outlines[:-1] == result.outlines
 

@@ -1,0 +1,217 @@
+"""The backend `openrlhf`: trains scenarios whose function returns an `OpenRLHFTraining`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
+from rlhf_assert.record import Recorder
+from rlhf_assert_openrlhf.environment import Environment, find_environment, variables
+
+if TYPE_CHECKING:
+    from rlhf_assert.scenarios import Scenario
+    from rlhf_assert_openrlhf.training import OpenRLHFTraining, RewardFunction
+
+POLL_SECONDS = 0.2
+SAMPLE_SECONDS = 0.5
+GRACE_SECONDS = 10.0
+"""What the launcher adds to a scenario's time limit: whoever supervises the training is to speak first."""
+MAX_TEMPORARY = 24
+"""Characters of the folder for temporary files: Ray's sockets lie 75 deeper, and a socket's path has 107 at most."""
+
+_ERROR = re.compile(r"^(?:\x1b\[\d+m)?(?:\([^)]*\) )?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Died|Exit)): (.+)$")
+
+
+class OpenRLHFBackend:
+    """Trains with OpenRLHF's own commands in processes of their own; see `rlhf_assert.backend.Backend`."""
+
+    name = "openrlhf"
+
+    def missing(self) -> str | None:
+        """Return what is not installed, with the command that mends it, or None."""
+        try:
+            find_environment()
+        except MissingDependency as error:
+            return str(error)
+        return None
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of what decides a training's numbers, in OpenRLHF's environment."""
+        return find_environment().versions
+
+    def warm_up(self) -> None:
+        """Build, once per environment, the tiny model and DeepSpeed's operators."""
+        environment = find_environment()
+        tiny_model(environment)
+        if environment.on_cpu:
+            run_inside(environment, "operators")
+
+    def train(self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int) -> None:
+        """Launch the scenario's training and record it to its end; see `rlhf_assert.backend.Backend.train`.
+
+        Raises:
+            UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses.
+            RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
+        """
+        from rlhf_assert_openrlhf.context import Context
+        from rlhf_assert_openrlhf.training import OpenRLHFTraining, materialise
+
+        environment = find_environment()
+        model = tiny_model(environment)
+        saved = (recorder.path / "checkpoints").resolve()
+        context = Context(seed=seed, steps=steps, output_dir=saved, tiny_model=model, on_cpu=environment.on_cpu)
+        training = scenario(context)
+        if not isinstance(training, OpenRLHFTraining):
+            raise UsageError(
+                f"{scenario.name}: its function returned {type(training).__name__}: return an OpenRLHFTraining(...), "
+                "and leave the launch to rlhf-assert"
+            )
+        with private_folder() as folder:
+            words, settings = command(environment, training, materialise(training, folder))
+            recorder.describe(**describe(training, settings, scenario), initial_weights=str(model))
+            self._run(environment, words, recorder, folder, scenario.time_limit)
+
+    def _run(
+        self, environment: Environment, words: list[str], recorder: Recorder, folder: Path, seconds: float
+    ) -> None:
+        from rlhf_assert_openrlhf.feed import Feed
+        from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
+        from rlhf_assert_openrlhf.usage import TreeUsage
+
+        output = recorder.path.resolve() / "output.log"
+        feed_file = (recorder.path / "feed.jsonl").resolve()
+        feed = Feed(feed_file, recorder)
+        launched = Launched(words, variables(environment, folder, feed_file), folder, output, seconds + GRACE_SECONDS)
+        usage = TreeUsage(launched.process_number)
+        sampled = 0.0
+        try:
+            while launched.poll() is None:
+                time.sleep(POLL_SECONDS)
+                feed.take()
+                name_checkpoints(recorder.path / "checkpoints")
+                if feed.begun and not feed.ended and time.monotonic() - sampled > SAMPLE_SECONDS:
+                    sampled = time.monotonic()
+                    recorder.resources(usage.take())
+        finally:
+            status = launched.close()
+            feed.take()
+            name_checkpoints(recorder.path / "checkpoints")
+            feed_file.unlink(missing_ok=True)
+        if status == TIME_OVER:
+            raise RlhfAssertError(f"openrlhf did not end within {seconds:g} s, the scenario's time_limit")
+        if status != 0:
+            raise RlhfAssertError(f"openrlhf ended with exit status {status}: {last_error(output)}")
+
+
+def command(
+    environment: Environment, training: OpenRLHFTraining, flags: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the words of the command and all its settings.
+
+    Raises:
+        UsageError: an unknown command or flag, or a value that the command refuses.
+    """
+    from rlhf_assert_openrlhf.flags import arguments, check, parser_of
+
+    parser = parser_of(environment.package, training.entry_point)
+    flags = {**flags, "logger.tensorboard_dir": "feed"}  # without a folder OpenRLHF would not call its logger
+    settings = check(flags, parser)
+    return [str(environment.python), "-m", f"openrlhf.cli.{training.entry_point}", *arguments(flags)], settings
+
+
+def describe(training: OpenRLHFTraining, settings: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Return the fields of `run.json` that a training can tell: algorithm, config, device and promised metrics."""
+    estimator = str(settings.get("algo.advantage.estimator") or "")
+    names = {"learning_rate": "actor.adam.lr", "beta": "algo.kl.init_coef", "max_new_tokens": "rollout.max_new_tokens"}
+    config = {**settings, **{ours: settings[theirs] for ours, theirs in names.items() if theirs in settings}}
+    promised = [*PROMISED, "kl_div"] if settings.get("algo.kl.init_coef") else list(PROMISED)
+    return {
+        "algorithm": "grpo" if estimator == "group_norm" else estimator,
+        "config": {
+            **config,
+            "entry_point": training.entry_point,
+            "reward_functions": [name_of_reward(training.reward)],
+        },
+        "device": "cpu" if settings.get("vllm.sync_backend") == "gloo" else "cuda",
+        "promised": list(dict.fromkeys([*promised, *scenario.promises])),
+        "learns": scenario.learns,
+    }
+
+
+def name_of_reward(reward: RewardFunction | Path | None) -> str:
+    """Return the name of what rewards: the function's, the file's, or `reward` for a reward model."""
+    return reward.stem if isinstance(reward, Path) else getattr(reward, "__name__", "reward")
+
+
+PROMISED = (
+    *("policy_loss", "reward", "reward_std", "clip_ratio", "grad_norm", "learning_rate", "response_length"),
+    *("truncated_fraction", "advantage", "advantage_std", "step_time"),
+)
+"""Canonical metrics that `train_ppo_ray` of openrlhf 0.11.2 logs, or that the recording adds, whatever its flags."""
+
+
+def tiny_model(environment: Environment) -> Path:
+    """Return the folder of the tiny model, built by OpenRLHF's own torch and transformers if need be."""
+    return Path(run_inside(environment, "tiny_model").splitlines()[-1])
+
+
+def run_inside(environment: Environment, module: str) -> str:
+    """Run a module of `rlhf_assert_openrlhf.inside` by OpenRLHF's interpreter, and return what it printed.
+
+    Raises:
+        RlhfAssertError: it failed; the message ends with its last line.
+    """
+    with private_folder() as folder:
+        given = {**variables(environment, folder, folder / "feed"), "RLHF_ASSERT_FEED": "", "RLHF_ASSERT_CPU": ""}
+        done = subprocess.run(  # noqa: S603 - our own module
+            [environment.python, "-m", f"rlhf_assert_openrlhf.inside.{module}"],
+            env=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise RlhfAssertError(f"{environment.python}: {module} failed: {said[-1]}")
+    return done.stdout
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder with a short name, and remove it."""
+    temporary = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="rlhf-", dir=temporary if len(temporary) <= MAX_TEMPORARY else "/tmp"))  # noqa: S108
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def name_checkpoints(folder: Path) -> None:
+    """Give each checkpoint that OpenRLHF saved as `global_stepN_hf` the name of a run directory, `checkpoint-N`."""
+    for saved in folder.glob("global_step*_hf"):
+        number = saved.name.removeprefix("global_step").removesuffix("_hf")
+        link = folder / f"checkpoint-{number}"
+        if number.isdigit() and not link.is_symlink():
+            link.symlink_to(saved.name)
+
+
+def last_error(output: Path) -> str:
+    """Return the last line of an output that names an exception, the colours and process names of Ray left out."""
+    try:
+        lines = output.read_text(errors="replace").splitlines()
+    except OSError:
+        return "it said nothing"
+    found = [f"{match[1].rpartition('.')[2]}: {match[2]}" for line in lines if (match := _ERROR.match(line))]
+    return found[-1] if found else (lines[-1] if lines else "it said nothing")
+
+
+BACKEND = OpenRLHFBackend()

@@ -1,0 +1,82 @@
+"""What a scenario function is given to build its training from."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlhf_assert_openrlhf.training import RewardFunction
+from rlhf_assert_trl.task import animal_share, pick_prompts
+
+
+@dataclass(frozen=True)
+class Context:
+    """The `ctx` of a scenario: a tiny model, prompts, a reward, and the flags that a tiny training needs.
+
+    Attributes:
+        seed: seed of this run.
+        steps: optimizer steps to train.
+        output_dir: folder for OpenRLHF's checkpoints.
+        tiny_model: folder of a warm-started Qwen2 of about 97,000 parameters and its tokenizer.
+        on_cpu: whether the training runs without CUDA.
+    """
+
+    seed: int
+    steps: int
+    output_dir: Path
+    tiny_model: Path
+    on_cpu: bool
+
+    @property
+    def reward_function(self) -> RewardFunction:
+        """The task's reward function, 0 to 1: the share of a completion's words that are animals."""
+        return animal_share
+
+    def prompts(self, count: int = 64) -> list[dict[str, Any]]:
+        """Return `count` rows of `input`."""
+        generator = random.Random(f"prompts {self.seed}")  # noqa: S311 - data, no secret
+        return [{"input": prompt} for prompt in pick_prompts(generator, count)]
+
+    def training_flags(self, *, prompts_per_step: int = 8, samples_per_prompt: int = 4) -> dict[str, Any]:
+        """Return flags of `train_ppo_ray`: `{**ctx.training_flags(), "actor.adam.lr": 1e-3}`.
+
+        They train the tiny model for `steps` steps, one for each batch of completions, on `steps * prompts_per_step`
+        prompts; log every step; save the weights in the middle and at the end; generate with one vLLM engine; and give
+        each model one GPU, or what means one on a CPU.
+        """
+        batch = prompts_per_step * samples_per_prompt
+        return {
+            "actor.model_name_or_path": str(self.tiny_model),
+            "actor.num_nodes": 1,
+            "actor.num_gpus_per_node": 1,
+            "ref.num_nodes": 1,
+            "ref.num_gpus_per_node": 1,
+            "vllm.num_engines": 1,
+            "vllm.tensor_parallel_size": 1,
+            "vllm.enforce_eager": True,
+            "vllm.gpu_memory_utilization": 0.1,
+            "vllm.sync_backend": "gloo" if self.on_cpu else "nccl",
+            "ds.attn_implementation": "sdpa",
+            "ds.param_dtype": "bf16",
+            "ds.zero_stage": 2,
+            "data.max_len": 64,
+            "data.max_samples": self.steps * prompts_per_step,
+            "rollout.max_new_tokens": 24,
+            "rollout.batch_size": prompts_per_step,
+            "rollout.n_samples_per_prompt": samples_per_prompt,
+            "rollout.micro_batch_size": batch,
+            "train.batch_size": batch,
+            "train.micro_batch_size": batch,
+            "train.num_episodes": 1,
+            "train.seed": self.seed,
+            "actor.entropy_coef": 0.0,  # None logs no entropy
+            "algo.advantage.is_correction_level": "token",  # "off" takes no log-probabilities from the engine
+            "ckpt.path": str(self.output_dir),
+            "ckpt.output_dir": str(self.output_dir / "final"),
+            "ckpt.save_steps": (self.steps + 1) // 2,
+            "ckpt.save_hf": True,
+            "ckpt.disable_ds": True,
+            "logger.logging_steps": 1,
+        }

@@ -1,0 +1,93 @@
+"""Reads what OpenRLHF's processes tell, while they run, and records it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlhf_assert.detect.config import settings_of
+from rlhf_assert.detect.default import default_detectors
+from rlhf_assert.monitor import Monitor
+from rlhf_assert.record import Recorder
+
+
+class Feed:
+    """Records the lines of a feed; their kinds are those of `rlhf_assert_openrlhf.inside.recording`.
+
+    Args:
+        file: the feed; it need not be there yet.
+        recorder: where everything goes.
+
+    Attributes:
+        begun: whether the first step has been told.
+        ended: whether the training loop has ended; what comes after is saving and taking down.
+    """
+
+    def __init__(self, file: Path, recorder: Recorder) -> None:
+        self.begun = self.ended = False
+        self._file = file
+        self._recorder = recorder
+        self._offset = 0
+        info = recorder.info
+        self._reward = str(((info.get("config") or {}).get("reward_functions") or ["reward"])[0])
+        self._monitor = Monitor(
+            default_detectors(info.get("algorithm") or "", info.get("config"), settings=settings_of(info))
+        )
+
+    def take(self) -> None:
+        """Record every complete line that was added since the last call."""
+        started = time.perf_counter()
+        for line in self._lines():
+            if not self.begun:
+                self.begun = True
+                self._recorder.event("train_begin", 0)
+            self._record(line)
+        self._recorder.monitor_seconds += time.perf_counter() - started
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._offset)
+                added = file.read()
+        except FileNotFoundError:
+            return
+        whole = added[: added.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            # Not orjson: NaN and Infinity are bare words there, and they are what this is about.
+            yield json.loads(line)
+
+    def _record(self, line: Mapping[str, Any]) -> None:
+        recorder, step = self._recorder, line.get("step")
+        match line["kind"]:
+            case "metrics" if step is not None:
+                metrics = recorder.row(step, line["metrics"])
+                recorder.event("log", step)
+                for anomaly in self._monitor.update(step, metrics):
+                    recorder.event(
+                        "anomaly",
+                        step,
+                        kind=anomaly.kind,
+                        metric=anomaly.metric,
+                        severity=anomaly.severity.name,
+                        onset=anomaly.onset,
+                        summary=anomaly.summary,
+                        evidence=dict(anomaly.evidence),
+                        causes=list(anomaly.causes),
+                        remedy=anomaly.remedy,
+                    )
+            case "samples":
+                records: list[dict[str, Any]] = line["records"]
+                recorder.samples(
+                    {"step": step, **record, "rewards": {self._reward: record["reward"]}} for record in records
+                )
+            case "evaluation":
+                recorder.event("evaluation", step, metrics=line["metrics"])
+            case "end":
+                self.ended = True
+                recorder.event("train_end")
+            case "failure":
+                recorder.event("samples_unavailable", step, reason=line["message"])

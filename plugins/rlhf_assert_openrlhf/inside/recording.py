@@ -1,0 +1,181 @@
+"""Tells rlhf-assert what a training does: one JSON line for each thing that happens, appended to `RLHF_ASSERT_FEED`.
+
+A line holds `kind` and its fields, see `record_metrics` and `record_samples`; `rlhf_assert_openrlhf.feed` reads them.
+The hooks sit on the two plain classes that every algorithm of `train_ppo_ray` goes through, the experience maker and
+the TensorBoard logger (`logger.tensorboard_dir` must be set): methods that the trainers inherit are copied when Ray
+decorates them, so replacing those is ignored. What a hook does wrong becomes a line of kind `failure`, never an error
+of the training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
+
+MAX_PER_STEP = 256
+"""Samples recorded per step, the first ones of the batch: whole groups, and bounded disk for a long run."""
+TEXT_LENGTH = 80
+
+_waiting: list[dict[str, Any]] = []
+"""The samples, and the metrics of the last experience, until the logger tells the step that they belong to."""
+
+
+def tell(kind: str, **fields: Any) -> None:
+    """Append one line to the feed, in a single write."""
+    line = json.dumps({"kind": kind, **fields}, default=_plain) + "\n"
+    descriptor = os.open(os.environ["RLHF_ASSERT_FEED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def record_metrics(step: int, logs: dict[str, Any]) -> None:
+    """Tell the samples that led to a step (`samples`), and every metric that it logged (`metrics`)."""
+    derived: dict[str, Any] = {}
+    for batch in _waiting:
+        tell("samples", step=step, records=batch["records"])
+        derived.update(batch["metrics"])
+    _waiting.clear()
+    numbers = {key: value for key, value in logs.items() if key != "generated_samples" and value is not None}
+    tell("metrics", step=step, metrics=numbers | derived)
+
+
+def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None:
+    """Keep one record per sample of a batch of experiences: the fields of `rlhf_assert.run.Samples`, and some more.
+
+    `rollout_logprob` is the mean log-probability per token that the engine reported, `logprob` the same by the trainer;
+    `return` is the shaped reward with the KL penalty in it, `reward` what the reward function said.
+
+    Args:
+        experiences: what `RemoteExperienceMaker.make_experience_batch` returned.
+        tokenizer: decodes the completions.
+        reference: whether there is a reference model.
+    """
+    records: list[dict[str, Any]] = []
+    moments = _Moments()
+    for experience in experiences:
+        mask = experience.action_mask.bool()
+        moments.add(experience, mask)
+        columns = {
+            "advantage": _masked_means(experience.advantages, mask),
+            "logprob": _masked_means(experience.action_log_probs, mask),
+            "rollout_logprob": _masked_means(experience.rollout_log_probs, mask),
+            "value": _masked_means(experience.values, mask),
+            "difference": _list(experience.info.get("logprobs_diff")) if reference else None,
+            "return": _list(experience.info.get("return")),
+            "score": _list(experience.info.get("score")),
+        }
+        for row, prompt in enumerate(experience.prompts):
+            own = {name: None if column is None else column[row] for name, column in columns.items()}
+            difference, logprob = own.pop("difference"), own["logprob"]
+            text = tokenizer.decode(experience.sequences[row][1:][mask[row]], skip_special_tokens=True)
+            records.append(
+                {
+                    "prompt": hashlib.blake2b(str(prompt).encode(errors="replace"), digest_size=6).hexdigest(),
+                    "length": int(experience.response_length[row]),
+                    "truncated": float(experience.truncated[row]),
+                    "reward": float(experience.rewards[row]),
+                    "ref_logprob": None if difference is None or logprob is None else logprob - difference,
+                    "text": text[:TEXT_LENGTH],
+                    **own,
+                }
+            )
+    _waiting.append({"records": records[:MAX_PER_STEP], "metrics": moments.metrics()})
+
+
+class _Moments:
+    """Sums over the tokens of a batch, for what OpenRLHF does not log itself."""
+
+    def __init__(self) -> None:
+        self._advantages: list[Any] = []
+        self._values: list[Any] = []
+        self._returns: list[Any] = []
+
+    def add(self, experience: Any, mask: Any) -> None:
+        self._advantages.append(experience.advantages[mask].float())
+        if experience.values is not None:
+            self._values.append(experience.values[mask].float())
+            self._returns.append(experience.returns[mask].float())
+
+    def metrics(self) -> dict[str, float]:
+        """Return `advantage`, `advantage_std` and, with a critic, `explained_variance`: 1 - var(R - V) / var(R)."""
+        import torch
+
+        advantages = torch.cat(self._advantages)
+        found = {"advantage": float(advantages.mean()), "advantage_std": float(advantages.std(correction=0))}
+        if self._values:
+            values, returns = torch.cat(self._values), torch.cat(self._returns)
+            variance = float(returns.var(correction=0))
+            residual = float((returns - values).var(correction=0))
+            found["explained_variance"] = 1.0 - residual / variance if variance > 0.0 else float("nan")
+        return found
+
+
+def _masked_means(values: Any, mask: Any) -> list[float | None] | None:
+    """Return the mean of each row's values under the mask, both (batch, tokens); None without a token."""
+    if values is None:
+        return None
+    means = (values.float() * mask).sum(1) / mask.sum(1).clamp(min=1)
+    return [float(mean) if count else None for mean, count in zip(means, mask.sum(1), strict=True)]
+
+
+def _list(column: Any) -> list[float] | None:
+    return None if column is None else [float(value) for value in column]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _guarded(function: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    try:
+        function(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - a training must not break because its recording did
+        tell("failure", message=f"{function.__name__}: {type(error).__name__}: {error}")
+
+
+@after("openrlhf.trainer.ppo_utils.experience_maker")
+def experience(module: Any) -> None:
+    """Every batch of experiences, complete with advantages."""
+    maker = module.RemoteExperienceMaker
+    original = maker.make_experience_batch
+    expect_parameters(original, "self", "rollout_samples")
+
+    def make_experience_batch(self: Any, rollout_samples: Any) -> Any:
+        experiences = original(self, rollout_samples)
+        reference = self.initial_model_group is not None and not self.args.algo.kl.use_loss
+        _guarded(record_samples, experiences, self.tokenizer, reference=reference)
+        return experiences
+
+    maker.make_experience_batch = make_experience_batch
+
+
+@after("openrlhf.utils.logging_utils")
+def logged_metrics(module: Any) -> None:
+    """Every metric that is logged; TensorBoard's own files are not written."""
+    expect_parameters(module.TensorboardLogger.log_train, "self", "global_step", "logs_dict")
+    expect_parameters(module.TensorboardLogger.log_eval, "self", "global_step", "logs_dict")
+
+    class Logger:
+        def __init__(self, args: Any) -> None:
+            del args
+
+        def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+            _guarded(record_metrics, global_step, logs_dict)
+
+        def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+            _guarded(tell, "evaluation", step=global_step, metrics=logs_dict)
+
+        def close(self) -> None:
+            _guarded(tell, "end")
+
+    module.TensorboardLogger = Logger
+
+
+HOOKS = (experience, logged_metrics)

@@ -1,0 +1,14 @@
+"""Python imports this at start-up, as it lies on the PYTHONPATH of a training: installs what the environment asks for.
+
+`RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (`recording`).
+"""
+
+import os
+
+if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1":
+    from rlhf_assert_openrlhf.inside import cpu, post_import, recording
+
+    post_import.install(
+        *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
+        *(recording.HOOKS if os.environ.get("RLHF_ASSERT_FEED") else ()),
+    )

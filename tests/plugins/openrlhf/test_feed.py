@@ -1,0 +1,92 @@
+"""What OpenRLHF's processes tell becomes a run directory, whole lines only, NaN included."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from rlhf_assert import Recorder, read_run
+from rlhf_assert_openrlhf.backend import last_error, name_checkpoints
+from rlhf_assert_openrlhf.feed import Feed
+from rlhf_assert_openrlhf.inside import recording
+
+LOGS = {"policy_loss": 0.1, "reward": 0.4, "kl": float("nan"), "actor_lr": 1e-3, "timing/generation": 0.3}
+SAMPLE = {"prompt": "ab12", "length": 5, "truncated": 0.0, "reward": 0.5, "text": " cat."}
+
+
+@pytest.fixture
+def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RLHF_ASSERT_FEED", str(tmp_path / "feed.jsonl"))
+    return tmp_path / "feed.jsonl"
+
+
+def test_metrics_and_samples_are_recorded_by_their_canonical_names(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run", config={"reward_functions": ["animals"]})
+    reader = Feed(feed, recorder)
+    reader.take()
+    assert not reader.begun
+    for step in (1, 2):
+        recording._waiting.append({"records": [SAMPLE, SAMPLE], "metrics": {"advantage": 0.25}})
+        recording.record_metrics(step, {**LOGS, "generated_samples": ["text", 1.0], "score": None})
+        reader.take()
+    recorder.finish("completed")
+
+    run = read_run(tmp_path / "run")
+    assert [row.step for row in run.rows] == [1, 2]
+    assert run["reward"].values.tolist() == [0.4, 0.4]
+    assert run["advantage"].values.tolist() == [0.25, 0.25]
+    assert math.isnan(run["kl_div"].last)
+    assert "timing/generation" in run.unmapped
+    assert run.samples.step.tolist() == [1, 1, 2, 2]
+    assert run.samples.rewards["animals"].tolist() == run.samples.reward.tolist() == [0.5] * 4
+    assert next(event for event in run.events if event["event"] == "anomaly")["metric"] == "kl_div"
+    assert run.events[0]["event"] == "train_begin"
+
+
+def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    reader = Feed(feed, recorder)
+    line = json.dumps({"kind": "metrics", "step": 1, "metrics": LOGS}).encode() + b"\n"
+    feed.write_bytes(line[:20])
+    reader.take()
+    with feed.open("ab") as file:
+        file.write(line[20:])
+    reader.take()
+    recorder.finish("completed")
+    assert len(read_run(tmp_path / "run").rows) == 1
+
+
+def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    recording._guarded(recording.record_samples, [object()], None, reference=True)
+    Feed(feed, recorder).take()
+    recorder.finish("completed")
+    event = read_run(tmp_path / "run").events[-1]
+    assert event["event"] == "samples_unavailable"
+    assert event["reason"].startswith("record_samples: AttributeError: ")
+
+
+def test_saved_weights_get_the_name_of_a_checkpoint(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    for name in ("global_step2_hf", "global_step10_hf", "final", "_actor"):
+        (recorder.path / "checkpoints" / name).mkdir()
+    name_checkpoints(recorder.path / "checkpoints")
+    name_checkpoints(recorder.path / "checkpoints")
+    recorder.finish("completed")
+    assert [path.name for path in read_run(recorder.path).checkpoints] == ["checkpoint-2", "checkpoint-10"]
+
+
+def test_the_last_exception_of_an_output_is_its_error(tmp_path: Path) -> None:
+    output = tmp_path / "output.log"
+    assert last_error(output) == "it said nothing"
+    output.write_text(
+        "Traceback (most recent call last):\nray.exceptions.RayTaskError(KeyError): x\n"
+        "\x1b[36m(PolicyModelActor pid=7)\x1b[0m some talk: of something\n"
+        "openrlhf.errors.ShapeError: expected 3\nbye\n"
+    )
+    assert last_error(output) == "ShapeError: expected 3"
+    output.write_text("one\ntwo\n")
+    assert last_error(output) == "two"
