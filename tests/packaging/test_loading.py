@@ -10,7 +10,13 @@ import pytest
 HEAVY = ("numpy", "scipy", "torch", "transformers", "trl", "hypothesis", "ray", "psutil", "orjson", "click", "filelock")
 
 
-@pytest.mark.parametrize("module", ["rlhf_assert", "rlhf_assert_trl", "rlhf_scenarios", "rlhf_assert_trl.backend"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("rlhf_assert", "rlhf_assert_trl", "rlhf_assert_openrlhf", "rlhf_scenarios"),
+        *("rlhf_assert_trl.backend", "rlhf_assert_openrlhf.backend"),
+    ],
+)
 def test_importing_a_package_imports_no_framework(module: str) -> None:
     frameworks = ("numpy", "torch", "transformers", "trl", "hypothesis")
     code = f"import sys, {module}; print(*[name for name in {frameworks} if name in sys.modules])"
