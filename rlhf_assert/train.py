@@ -60,6 +60,11 @@ def train_here(
     return "completed"
 
 
+def injects_faults(backend: Backend) -> bool:
+    """Return whether a backend can break a training on purpose."""
+    return "fault" in inspect.signature(backend.train).parameters
+
+
 def broken_by(fault: Fault | None, backend: Backend) -> dict[str, Fault]:
     """Return the argument `fault` for a backend's `train`; a backend that injects none need not know of it.
 
@@ -68,7 +73,7 @@ def broken_by(fault: Fault | None, backend: Backend) -> dict[str, Fault]:
     """
     if fault is None:
         return {}
-    if "fault" not in inspect.signature(backend.train).parameters:
+    if not injects_faults(backend):
         raise UsageError(f"fault {fault.kind} does not apply: the backend {backend.name} injects no faults")
     return {"fault": fault}
 

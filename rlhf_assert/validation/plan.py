@@ -11,6 +11,7 @@ from rlhf_assert.backend import find_backend
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.faults import FAULTS, Fault, make_fault, parse_fault
 from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
+from rlhf_assert.train import injects_faults
 
 ALGORITHMS = frozenset().union(*(kind.algorithms for kind in FAULTS.values()))
 
@@ -132,4 +133,7 @@ def chosen_scenarios(words: Sequence[str]) -> tuple[Scenario, ...]:
 
 
 def _unmet(scenario: Scenario) -> str | None:
-    return find_backend(scenario.backend).missing() or scenario.unmet()
+    backend = find_backend(scenario.backend)
+    if not injects_faults(backend):
+        return f"the backend {backend.name} injects no faults"
+    return backend.missing() or scenario.unmet()
