@@ -151,7 +151,8 @@ def _rloo(run: Run) -> Iterator[tuple[int, float]]:
             others = int(group.sum()) - 1
             if others < 1:
                 continue
-            lead = samples.reward[group] - samples.reward[group].mean()
+            with np.errstate(invalid="ignore"):  # an infinite reward has no lead
+                lead = samples.reward[group] - samples.reward[group].mean()
             gains += (samples.advantage[group] * others / (others + 1) - lead).tolist()
             distances += (distance[group] - distance[group].mean()).tolist()
         implied = _slope(distances, gains)
@@ -163,7 +164,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Return the slope of a line through 0 that fits exactly, None if none does."""
     one, other = np.asarray(x), np.asarray(y)
     square = float(one @ one)
-    if not math.isfinite(square) or square <= SMALLEST:
+    if not math.isfinite(square) or square <= SMALLEST or not np.isfinite(other).all():
         return None
     slope = float(one @ other) / square
     left = float(np.abs(other - slope * one).max())

@@ -43,7 +43,7 @@ def test_ppo_with_averages_over_mini_batches_is_not_judged_by_its_loss(make_run)
     assert ppo(make_run, vf_coef=100.0, num_mini_batches=2).status is Status.PASS
 
 
-def group_run(make_run, algorithm, *, beta=0.04, onset=9, deal=False, **config):
+def group_run(make_run, algorithm, *, beta=0.04, onset=9, deal=False, infinite=False, **config):
     """A GRPO or RLOO run whose beta is another than configured (.04) from the onset on."""
     noise = np.random.default_rng(0)
     rows, samples = [], []
@@ -73,6 +73,8 @@ def group_run(make_run, algorithm, *, beta=0.04, onset=9, deal=False, **config):
             for group in range(GROUPS)
             for index in range(SIZE)
         ]
+    if infinite:
+        samples[0]["reward"] = float("inf")
     known = {"beta": 0.04, "per_device_train_batch_size": GROUPS * SIZE, "loss_type": "dapo", **config}
     return judge_objective(make_run(rows, samples=samples, algorithm=algorithm, config=known))
 
@@ -93,6 +95,11 @@ def test_a_loss_of_another_form_is_not_judged(make_run):
 
 def test_advantages_of_others_are_no_coefficient(make_run):
     assert group_run(make_run, "rloo", deal=True).status is Status.PASS
+
+
+def test_an_infinite_reward_leaves_the_other_steps_judged(make_run):
+    assert group_run(make_run, "rloo", infinite=True).status is Status.PASS
+    assert group_run(make_run, "rloo", infinite=True, beta=4.0).status is Status.FAIL
 
 
 def test_nothing_recorded(make_run, rows):
