@@ -62,8 +62,8 @@ def chosen_profile(name: str, seeds: int | None = None) -> Profile:
         return profile
     if seeds < 1:
         raise UsageError(f"seeds={seeds}: a fault is trained with at least 1 seed")
-    # Seeds for faults are cheap to save on; the rate of false alarms is what takes many runs.
-    return replace(profile, seeds=seeds, control_seeds=max(seeds, PROFILES["quick"].control_seeds))
+    # A rate of false alarms of some per cent takes many runs to see, so health is not saved on.
+    return replace(profile, seeds=seeds, control_seeds=max(seeds, profile.control_seeds))
 
 
 def plan(profile: Profile, scenarios: Sequence[Scenario], faults: Sequence[Fault]) -> tuple[Training, ...]:
