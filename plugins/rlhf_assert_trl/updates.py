@@ -33,7 +33,8 @@ class UpdateWatch:
 
     Fields of the event: `learning_rate` applied and `scheduled`; `grad_norm` as applied, so after clipping; Adam's own
     count of its steps as `optimizer_step`, None for other optimizers; and numbers of trained `tensors`: those
-    `without_gradient`, those `stopped`, which moved in each update before (`SETTLED` at least) and not since, and those
+    `without_gradient`, those `stopped`, which moved in each update before (`SETTLED` at least, those at a learning rate
+    of 0 not counted) and not since, and those
     `written`, which changed since the update before, so by other hands.
 
     Args:
@@ -96,10 +97,11 @@ class UpdateWatch:
     def _see_after(self, optimizer: Any) -> None:
         weights = sample_weights(self._parameters)
         moved, self._weights = self._changed(weights), weights
-        if self._updates >= SETTLED:
-            self._standing = ~moved & (self._standing | self._moved_always)
-        self._moved_always &= moved
-        self._updates += 1
+        if self._before["learning_rate"] > 0.0:  # without one, as in the first update of a warm-up, nothing can move
+            if self._updates >= SETTLED:
+                self._standing = ~moved & (self._standing | self._moved_always)
+            self._moved_always &= moved
+            self._updates += 1
         self._recorder.event(
             "update",
             self._trainer.state.global_step + 1,
