@@ -216,7 +216,6 @@ ALIASES: dict[str, dict[str, str]] = {
         "dpo_loss": "loss",
         "reward_mean": "reward",
         "rewards_mean": "reward",
-        "mean_reward": "reward",
         "avg_reward": "reward",
         "reward_avg": "reward",
         "reward/mean": "reward",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlhf_assert.causes.critic import begins_out_of_scale
 from rlhf_assert.check import Check
 from rlhf_assert.checks.curve import judge_curve
+from rlhf_assert.checks.learning import MIN_ROWS, measure_gain
 from rlhf_assert.checks.outcome import skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number
@@ -23,7 +24,7 @@ def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) 
     """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
 
     A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it
-    fails, since the advantages of those steps are noise.
+    fails, since the advantages of those steps are noise; in a run whose reward rises all the same it is a warning.
     """
     if metric != "value_loss":
         return judge_curve(run, metric, fail_on=fail_on)
@@ -40,9 +41,14 @@ def _value_scale(run: Run) -> list[Anomaly]:
         Anomaly(
             kind="value-scale",
             metric="value_loss",
-            severity=Severity.critical,
+            severity=Severity.warning if _learns(run) else Severity.critical,
             onset=step,
             summary=f"{number(losses.first)} at step {step}, x{number(factor)} what the rewards' scale makes it",
             evidence={"value loss": losses.first, "times expected": factor},
         )
     ]
+
+
+def _learns(run: Run) -> bool:
+    rewards = run["reward"].finite.values
+    return len(rewards) >= MIN_ROWS and measure_gain(rewards).low > 0.0

@@ -38,6 +38,7 @@ CHECKS = {
     "critic": "",
     "explosion": "times the median",
     "preference-loss": "",
+    "preference-reversal": "",
     "loss-rise": "",
     "reward-collapse": "spreads below the level",
     "reward-below-start": "",

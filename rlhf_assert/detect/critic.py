@@ -35,13 +35,14 @@ _EVERY = 10
 
 @dataclass(slots=True)
 class Critic:
-    """Compares the value loss with what the critic has to predict. Each is a warning, once.
+    """Compares the value loss with what the critic has to predict. Each is told once, as a warning.
 
     - `value-out-of-scale`: the first value loss is 300 times the rewards' mean square or more (values far off their
-      targets from the start), or above 10,000 for 10 rows (rewards that nobody normalised).
+      targets from the start), or above 10,000 for 10 rows (rewards that nobody normalised; a note if they have grown).
     - `value-without-reward`: the median value loss of 10 rows is 5 times the greatest of the first 3 and above 4
       times the rewards' mean square, which has not doubled: what grows is not the target but the error.
-    - `explained-variance`: below -.5 in each of 10 rows, after the first 10: worse than predicting the mean.
+    - `explained-variance`: below -.5 in each of 10 rows, after the first 10, and no better in their median than in
+      the 10 rows before: worse than predicting the mean, and not on its way to be better.
     - `critic-lost`: the median explained variance of 10 rows was above .5 and is below 0, while that of the value loss
       is more than twice what it was then. Either alone is healthy: returns that hardly differ any more leave nothing
       to explain, and returns of a larger scale raise the loss; both together are an error larger than the target.
@@ -57,6 +58,7 @@ class Critic:
     _start: tuple[float, float] = (0.0, 0.0)
     _count: int = 0
     _low: int = 0
+    _explained: deque[float] = field(default_factory=lambda: deque(maxlen=2 * ROWS))
     _fit: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=ROWS))
     _fitted: float = 0.0
     _first: float = 0.0
@@ -70,7 +72,8 @@ class Critic:
         if explained is not None:
             self._variances += 1
             self._low = self._low + 1 if explained < EXPLAINED and self._variances > ROWS else 0
-            if self._low == ROWS:
+            self._explained.append(explained)
+            if self._low >= ROWS and not self._improves():
                 found += self._report("explained-variance", "explained_variance", step, explained, EXPLAINED)
         loss, reward = metrics.get("value_loss"), metrics.get("reward")
         if explained is not None and loss is not None and explained - explained == loss - loss == 0.0:
@@ -106,7 +109,12 @@ class Critic:
             self._rewards.extend((reward * reward + spread * spread)[-ROWS:].tolist())
         if explained is not None:
             self._low, self._variances = low, self._variances + len(block)
+            self._explained.extend(explained[-2 * ROWS :].tolist())
         return True
+
+    def _improves(self) -> bool:
+        values = list(self._explained)
+        return median(values[-ROWS:]) > median(values[:-ROWS])
 
     def _calm(self, losses: FloatArray) -> bool:
         grown = GREW * self._start[0]
@@ -144,7 +152,8 @@ class Critic:
         now, scale = median(self._losses), median(self._rewards)
         was, was_scale = self._start
         if min(self._losses) > LARGE:
-            return self._report("value-out-of-scale", "value_loss", step, now, LARGE)
+            severity = Severity.info if scale > was_scale else Severity.warning
+            return self._report("value-out-of-scale", "value_loss", step, now, LARGE, severity)
         if now > GREW * was > 0.0 and now > 4.0 * max(scale, was_scale) and scale < 2.0 * was_scale:
             return self._report("value-without-reward", "value_loss", step, now, GREW * was)
         return []
@@ -159,7 +168,15 @@ class Critic:
             return self._report("critic-lost", "explained_variance", step, explained, 0.0)
         return []
 
-    def _report(self, kind: str, metric: str, step: int, value: float, limit: float) -> list[Anomaly]:
+    def _report(
+        self,
+        kind: str,
+        metric: str,
+        step: int,
+        value: float,
+        limit: float,
+        severity: Severity = Severity.warning,
+    ) -> list[Anomaly]:
         if kind in self._reported:
             return []
         self._reported.add(kind)
@@ -167,7 +184,7 @@ class Critic:
             Anomaly(
                 kind=kind,
                 metric=metric,
-                severity=Severity.warning,
+                severity=severity,
                 onset=step,
                 summary=f"{value:.3g} at step {step}, limit {limit:.3g}: {_MEANINGS[kind]}",
                 evidence={"value": value, "limit": limit},

@@ -24,6 +24,7 @@ from rlhf_assert.detect.nonfinite import NonFinite
 from rlhf_assert.detect.noupdate import NoUpdate
 from rlhf_assert.detect.oscillation import Oscillation
 from rlhf_assert.detect.preference import PreferenceLoss
+from rlhf_assert.detect.reversal import PreferenceReversal
 from rlhf_assert.detect.reward import RewardCollapse
 from rlhf_assert.detect.rollout import RolloutMismatch
 from rlhf_assert.detect.spike import UpdateSpike
@@ -83,6 +84,7 @@ def default_detectors(
         "critic": Critic,
         "explosion": lambda: Explosion(own("explosion") or FACTOR),
         "preference-loss": lambda: PreferenceLoss(algorithm, budget),
+        "preference-reversal": PreferenceReversal,
         "loss-rise": lambda: LossRise(budget),
         "reward-collapse": lambda: RewardCollapse(budget, own("reward-collapse")),
         "reward-below-start": lambda: WorseThanStart(algorithm, config, budget),

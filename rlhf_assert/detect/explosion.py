@@ -1,4 +1,4 @@
-"""A value loss or gradient that jumps by orders of magnitude above its own past, and stays there."""
+"""A value loss, gradient or reward that jumps by orders of magnitude above its own past, and stays there."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ _WATCHED = {
         ("the learning rate is too high", "one part of the loss has changed its scale"),
         "lower max_grad_norm or learning_rate, and look at the batch of this step",
     ),
+    "reward": (
+        Severity.warning,
+        ("the reward's scale was changed", "the policy found something that the reward pays without limit"),
+        "read completions from before and after this step, and bound or normalise the reward",
+    ),
 }
 
 
@@ -39,7 +44,8 @@ class Explosion:
     The past is the last 50 rows that were not such, at least 10, all positive. A value loss that grows with the reward
     takes its past along; a value head that was replaced does not. A critic that far off gives advantages that are
     noise, so it is critical; a gradient is clipped, so it is a warning, and it is judged only beside a reward or a
-    KL: in supervised and preference training it rises 20 to 200 fold when learning begins.
+    KL: in supervised and preference training it rises 20 to 200 fold when learning begins. No text becomes 50 times as
+    good from one step to the next, so a reward that does has another scale.
     """
 
     factor: float = FACTOR

@@ -158,7 +158,7 @@ class Level:
         self.median = level = ordered[take // 2]
         off = [value - level for value in ordered]
         floor = 0.02 * abs(level)
-        self.spread = spread = max(_spread(off), floor) * (1.0 + 4.0 / take)
+        self.spread = spread = max(spread_of(off), floor) * (1.0 + 4.0 / take)
         self._due = self._rows + min(max(4, self._rows // 8), 64) - 1
         self._low, self._high = -math.inf, math.inf
         if not 0.0 < spread < math.inf:
@@ -168,7 +168,7 @@ class Level:
         if share > 0.5:  # else no line explains half of the spread
             middle = 0.5 * (take - 1)
             rest = sorted([value - slope * (row - middle) for row, value in enumerate(past)])
-            around = max(_spread([value - rest[take // 2] for value in rest]), floor) * (1.0 + 4.0 / take)
+            around = max(spread_of([value - rest[take // 2] for value in rest]), floor) * (1.0 + 4.0 / take)
             if around < EXPLAINED * spread:
                 if slope > 0.0:
                     self.spread = down = around
@@ -193,7 +193,7 @@ def levels_after(
     return tuple(found)
 
 
-def _spread(off: list[float]) -> float:
+def spread_of(off: list[float]) -> float:
     """Return the spread of values by their deviations from their median, in order."""
     away = sorted(map(abs, off))  # two runs, which sort in linear time
     return max(1.4826 * away[len(away) // 2], 1.2533 * sum(away) / len(away))

@@ -24,6 +24,7 @@ DEFAULT_RESPONSE_LENGTH = 53
 """Tokens; the default of TRL's PPOConfig.response_length, for a sequence sum in a log that tells no length."""
 LARGEST_ENTROPY = 12.5
 """Nats: ln of a vocabulary of 268,000."""
+FIRST = 3
 ROWS = 5
 """Rows in succession above the limit that count as sustained; healthy runs spike for one or two."""
 
@@ -72,8 +73,9 @@ class KLRunaway:
     `identities.StepOne` reports) and is added to the limit.
 
     A warning at first; critical once something else shows that the policy is lost: the KL at 3 times its limit for 5
-    rows, a reward that has not risen, group variance gone, entropy under half or over twice its start, or completions
-    that began to be cut off. KTO is not judged: its KL is a sum of unknown length.
+    rows, group variance gone, or, while not each reward is above each of the first 3, a reward that has not risen,
+    entropy under half or over twice its start, or completions that began to be cut off. KTO is not judged: its KL is a
+    sum of unknown length.
 
     Args:
         algorithm: see `default_detectors`.
@@ -91,6 +93,7 @@ class KLRunaway:
         self._limit = limit
         self._history: deque[tuple[int, float]] = deque(maxlen=HISTORY)
         self._start: dict[str, float] = {}
+        self._first: list[float] = []
         self._recent: deque[Row] = deque(maxlen=ROWS)
         self._offset: float | None = None
         self._streak = 0
@@ -110,6 +113,8 @@ class KLRunaway:
         for metric in _WITNESSES:
             if metric not in self._start and (first := metrics.get(metric)) is not None:
                 self._start[metric] = first
+        if len(self._first) < FIRST and (reward := metrics.get("reward")) is not None:
+            self._first.append(reward)
         limit = kl_limit(metrics, self._algorithm, self._config) if self._limit is None else self._limit
         if self._offset is None:
             self._offset = max(0.0, value) if step <= 1 else 0.0
@@ -131,6 +136,8 @@ class KLRunaway:
         values = block.metrics.get("kl_div")
         if values is None:
             return True
+        if "reward" in block.metrics and len(self._first) < FIRST:
+            return False
         if self._offset is None or any(metric in block.metrics and metric not in self._start for metric in _WITNESSES):
             return False
         limits = _limits(block, self._algorithm, self._config) if self._limit is None else self._limit
@@ -149,6 +156,8 @@ class KLRunaway:
             return "more than 3 times the limit"
         if all(no_variance(row) for row in recent):
             return "no group of completions has reward variance"
+        if self._rises():  # what was left was left for a better reward
+            return ""
         start = self._start.get
         entropy, truncated, reward = (_known(recent, name) for name in ("entropy", "truncated_fraction", "reward"))
         begin = start("entropy")
@@ -162,6 +171,11 @@ class KLRunaway:
         if "reward" in self._start and len(reward) == ROWS and max(reward) <= self._start["reward"]:
             return "the reward is not above its start"
         return ""
+
+    def _rises(self) -> bool:
+        """Return whether each of the last rewards is above each of the first."""
+        rewards = _known(list(self._recent), "reward")
+        return len(rewards) == ROWS and len(self._first) == FIRST and min(rewards) > max(self._first)
 
     def _anomaly(self, limit: float, why: str) -> Anomaly:
         if self._warned is not None:  # the same runaway, now corroborated

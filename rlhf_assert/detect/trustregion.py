@@ -18,15 +18,16 @@ range of .2. Recipes stop early at .01 to .02."""
 CLIPPED = 0.3
 """Share of tokens whose gradient the clip cuts: healthy runs show up to .2."""
 WINDOW = 10
-ROWS = {"approx_kl": 3, "clip_ratio": 5}
+ROWS = {"approx_kl": 5, "clip_ratio": 5}
 
 
 @dataclass(slots=True)
 class TrustRegion:
     """Reports `trust-region-left`, a warning, once per metric.
 
-    That is, among the last 10 rows, `approx_kl` above .1 in 3, or `clip_ratio` above .3 in 5. A bound of scale rather
-    than a statistic, so it needs no past: what the surrogate loss promises holds near a ratio of 1 only.
+    That is, among the last 10 rows, `approx_kl` above .1 in 5, or `clip_ratio` above .3 in 5: healthy runs leave it in
+    one update of a few. A bound of scale rather than a statistic, so it needs no past: what the surrogate loss promises
+    holds near a ratio of 1 only.
 
     Sources: Schulman et al., "Proximal Policy Optimization" (2017), 3; Engstrom et al., "Implementation Matters in Deep
     Policy Gradients" (2020).

@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
     ),
     "trust-region": (
         "grpo",
-        [planted("grpo", mis_scaled((100.0, 1000.0), metric="approx_kl"), delay=3, onset_within=3)],
+        [planted("grpo", mis_scaled((100.0, 1000.0), metric="approx_kl"), delay=5, onset_within=5)],
         UNIT | STANDS,
     ),
     "critic": ("ppo", [planted("ppo", mis_scaled((1e6, 1e7), metric="value_loss"), delay=20, onset_within=None)], UNIT),
@@ -112,6 +112,11 @@ CASES: dict[str, Case] = {
         "dpo",
         [planted("dpo", mis_scaled((1e-4, 1e-3), metric="loss"), delay=20, onset_within=12)],
         UNIT,
+    ),
+    "preference-reversal": (
+        "dpo",
+        [planted("dpo", mis_scaled((-3.0, -1.0), metric="reward_margin"), after=60, delay=4, onset_within=3)],
+        SCALE,
     ),
     "loss-rise": ("sft", [planted("sft", mis_scaled((2.0, 5.0), metric="loss"), delay=16, onset_within=3)], SCALE),
     "reward-collapse": (

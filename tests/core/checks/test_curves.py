@@ -43,10 +43,13 @@ def test_no_loss_is_one_skipped_check(make_run):
     assert check.status is Status.SKIPPED
 
 
-@pytest.mark.parametrize(("first", "status"), [(0.03, Status.PASS), (210.0, Status.FAIL)])
-def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, status):
+@pytest.mark.parametrize(
+    ("first", "rises", "status"), [(0.03, False, Status.PASS), (210.0, False, Status.FAIL), (210.0, True, Status.PASS)]
+)
+def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, rises, status):
     for step, row in enumerate(rows):
         row["loss/value_avg"] = max(0.02, first * 0.5**step)
+        row["reward"] = row["reward"] if rises else 0.3
     (check,) = [check for check in judge_losses(make_run(rows, algorithm="ppo")) if check.name == "value_loss"]
     assert check.status is status
     if status is Status.FAIL:

@@ -35,3 +35,13 @@ def test_a_gradient_is_a_warning_and_judged_beside_a_reward_only(find: Any) -> N
     (found,) = find(Explosion(), [{"grad_norm": value, "reward": 0.0} for value in values])
     assert (found.metric, found.severity, found.onset) == ("grad_norm", Severity.warning, 21)
     assert find(Explosion(), [{"grad_norm": value, "loss": 0.7} for value in values]) == []
+
+
+def test_a_reward_of_another_scale(find: Any) -> None:
+    rows = [{"reward": 0.4 + 0.01 * (row % 3)} for row in range(20)] + [{"reward": 40.0}] * 5
+    improving = [{"reward": 0.01 * 1.2**row} for row in range(40)]
+
+    (found,) = find(Explosion(), rows)
+
+    assert (found.metric, found.severity, found.onset) == ("reward", Severity.warning, 21)
+    assert find(Explosion(), improving) == []

@@ -61,9 +61,26 @@ def test_alone_it_is_a_warning_and_critical_once_something_agrees(find: Any) -> 
 )
 def test_each_corroboration_makes_it_critical(find: Any, late: dict[str, float]) -> None:
     start = {"kl_div": 0.0, "reward": 0.2, "entropy": 2.0, "truncated_fraction": 0.0, "zero_std_fraction": 0.0}
-    rows = [*[start] * 5, *[{**start, "kl_div": 1.5, "reward": 0.6, **late}] * 6]
+    rows = [*[start] * 5, *[{**start, "kl_div": 1.5, **late}] * 6]
 
     assert find(KLRunaway("grpo"), rows)[-1].severity is Severity.critical
+
+
+@pytest.mark.parametrize(
+    ("late", "severity"),
+    [
+        ({"entropy": 0.9}, Severity.warning),
+        ({"truncated_fraction": 1.0}, Severity.warning),
+        ({"kl_div": 3.5}, Severity.critical),
+    ],
+)
+def test_a_policy_that_leaves_for_a_better_reward_is_not_lost(
+    find: Any, late: dict[str, float], severity: Severity
+) -> None:
+    start = {"kl_div": 0.0, "reward": 0.2, "entropy": 2.0, "truncated_fraction": 0.0, "zero_std_fraction": 0.0}
+    rows = [*[start] * 5, *[{**start, "kl_div": 1.5, "reward": 0.6, **late}] * 6]
+
+    assert find(KLRunaway("grpo"), rows)[-1].severity is severity
 
 
 def test_an_offset_at_step_1_is_not_growth(find: Any) -> None:

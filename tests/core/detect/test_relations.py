@@ -104,8 +104,8 @@ def test_updates_that_leave_the_trust_region(find: Any) -> None:
     once: Rows = [{"approx_kl": 0.5 if row % 20 == 5 else 0.01, "clip_ratio": 0.2} for row in range(100)]
 
     assert find(TrustRegion(), once) == []
-    assert told(find(TrustRegion(), [{"approx_kl": 0.3}] * 3)) == [
-        ("trust-region-left", "approx_kl", Severity.warning, 3)
+    assert told(find(TrustRegion(), [{"approx_kl": 0.3}] * 5)) == [
+        ("trust-region-left", "approx_kl", Severity.warning, 5)
     ]
     assert told(find(TrustRegion(), [{"clip_ratio": 0.4}] * 5))[0][1] == "clip_ratio"
     assert find(TrustRegion(distance=1.0), [{"approx_kl": 0.3}] * 30) == []
