@@ -23,6 +23,9 @@ NOT_IN_A_LOG = {
 }
 """Checks whose input only a run that rlhf-assert recorded can have, and why."""
 
+LOOP = frozenset({"optimizer", "objective", "reference", "rollout", "data"})
+"""Checks of the training loop, told in one line where the log holds nothing for them."""
+
 
 def checks_of(run: Run) -> tuple[Check, ...]:
     """Return the checks of a run.
@@ -33,7 +36,11 @@ def checks_of(run: Run) -> tuple[Check, ...]:
     checks = judge(run).checks
     if "log" not in run.info:
         return checks
-    seen = [_on_a_log(check, len(run.rows)) for check in checks]
+    loop = [check for check in checks if check.name in LOOP and check.status is Status.SKIPPED]
+    seen = [_on_a_log(check, len(run.rows)) for check in checks if check not in loop]
+    if loop:
+        told = "a log records no updates, batches or weights: HealthCallback does"
+        seen.append(Check(name="training loop", status=Status.SKIPPED, headline=told))
     shown = {_key(found) for check in seen for found in check.anomalies}
     rest = [found for found in anomalies_in(run) if found.severity > Severity.info and _key(found) not in shown]
     for index, check in enumerate(seen):

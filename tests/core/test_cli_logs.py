@@ -94,7 +94,7 @@ def test_bad_input_as_it_was_designed(tmp_path, sound, write, monkeypatch):
         typo.jsonl not judged 2 rows, no metric known to rlhf-assert; keys: step, los (did you mean loss?)
         run.bin unreadable not text: byte 0x8a at offset 1
         nofile.jsonl unreadable no such file or folder; near: typo.jsonl, good.jsonl
-        good.jsonl PASS 80 rows, 5 checks passed, 6 not judged
+        good.jsonl PASS 80 rows, 5 checks passed, 7 not judged
         alarms 1 run, 5 checks; at most 0.05 false warnings, 0.005 criticals expected at this budget
         exit 2 (1 of 5 judged; --allow-unjudged to pass on what was judged)
     """
@@ -177,7 +177,7 @@ def test_processes_answer_as_one_process_does(write, sick, monkeypatch):
     for output in ("text", "json", "github"):
         alone = call("check", f"--format={output}", *paths)
         monkeypatch.setattr(pool, "WORTH_FILES", 2)
-        monkeypatch.setattr(pool, "_processors", lambda: 2)
+        monkeypatch.setattr(pool, "usable_cores", lambda: 2)
         together = call("check", f"--format={output}", *paths)
         monkeypatch.undo()
         assert (together.exit_code, together.output) == (alone.exit_code, alone.output)
