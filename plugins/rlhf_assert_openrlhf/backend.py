@@ -24,8 +24,8 @@ POLL_SECONDS = 0.2
 SAMPLE_SECONDS = 0.5
 GRACE_SECONDS = 10.0
 """What the launcher adds to a scenario's time limit: whoever supervises the training is to speak first."""
-MAX_TEMPORARY = 24
-"""Characters of the folder for temporary files: Ray's sockets lie 75 deeper, and a socket's path has 107 at most."""
+MAX_TEMPORARY = 20
+"""Characters of the folder for temporary files: Ray's sockets lie 86 deeper, and a socket's path has 107 at most."""
 
 _ERROR = re.compile(r"^(?:\x1b\[\d+m)?(?:\([^)]*\) )?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Died|Exit)): (.+)$")
 
@@ -188,7 +188,7 @@ def run_inside(environment: Environment, module: str) -> str:
 def private_folder() -> Iterator[Path]:
     """Make a folder with a short name, and remove it."""
     temporary = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="rlhf-", dir=temporary if len(temporary) <= MAX_TEMPORARY else "/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="openrlhf-", dir=temporary if len(temporary) <= MAX_TEMPORARY else "/tmp"))  # noqa: S108
     try:
         yield folder
     finally:

@@ -89,7 +89,7 @@ def main() -> None:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    status = 1
+    status, begun = 1, time.time()
     try:
         with Path(order["output"]).open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 - the order's own command
@@ -105,6 +105,7 @@ def main() -> None:
         status = wait(process, time.monotonic() + order["seconds"])
     finally:
         end_descendants()
+        remove_semaphores(begun)
         shutil.rmtree(order["folder"], ignore_errors=True)
     sys.exit(status)
 
@@ -133,6 +134,23 @@ def end_descendants() -> None:
     with contextlib.suppress(ChildProcessError):  # orphans that became ours: their time is to count as ours
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def remove_semaphores(since: float) -> None:
+    """Remove this user's semaphores of Python's multiprocessing that were made since a time and that no process holds.
+
+    vLLM makes some, and Ray kills the process that would remove them. Who makes a semaphore maps it before it is there.
+    """
+    held = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            # By number: the C library maps a semaphore under another name, which is deleted already.
+            held |= {int(line.split()[4]) for line in maps.read_text().splitlines() if "/dev/shm/sem." in line}  # noqa: S108
+    for semaphore in Path("/dev/shm").glob("sem.mp-*"):  # noqa: S108
+        with contextlib.suppress(OSError):
+            found = semaphore.stat()
+            if found.st_uid == os.getuid() and found.st_ctime >= since and found.st_ino not in held:
+                semaphore.unlink()
 
 
 def _descendants() -> list[psutil.Process]:

@@ -39,7 +39,9 @@ def processes_of_a_training() -> list[psutil.Process]:
 
 def folders_of_trainings() -> set[Path]:
     return {
-        folder for parent in {Path("/tmp"), Path(os.environ.get("TMPDIR", "/tmp"))} for folder in parent.glob("rlhf-*")
+        folder
+        for parent in {Path("/tmp"), Path(os.environ.get("TMPDIR", "/tmp"))}
+        for folder in parent.glob("openrlhf-*")
     }
 
 

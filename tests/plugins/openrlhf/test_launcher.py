@@ -112,3 +112,22 @@ def test_a_killed_launcher_takes_its_command_along(launch: Callable[..., tuple[L
     wait_for_end(command.pid)
     psutil.Process(daemon).kill()
     assert launched.close() == -signal.SIGKILL
+
+
+def test_semaphores_that_killed_processes_leave_are_removed_and_no_other(
+    launch: Callable[..., tuple[Launched, int]], tmp_path: Path
+) -> None:
+    own = f"mp-kept{os.getpid()}"
+    make = "import _multiprocessing; kept = _multiprocessing.SemLock(1, 1, 1, {!r}, False)"
+    launched, _ = launch(f"{make.format(f'/mp-left{os.getpid()}')}\ntime.sleep(600)")
+    left, kept = Path(f"/dev/shm/sem.mp-left{os.getpid()}"), Path(f"/dev/shm/sem.{own}")
+    while not left.exists():
+        time.sleep(0.02)
+    with subprocess.Popen([sys.executable, "-c", make.format(f"/{own}") + "; import time; time.sleep(600)"]) as holder:
+        while not kept.exists():
+            time.sleep(0.02)
+        launched.close()
+        there = left.exists(), kept.exists()
+        holder.kill()
+    kept.unlink(missing_ok=True)
+    assert there == (False, True)
