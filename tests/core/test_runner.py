@@ -220,7 +220,7 @@ def test_a_scenario_without_a_trainer(
 
 
 def test_an_unknown_backend(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown backend no-such-backend; known: trl"):
+    with pytest.raises(UsageError, match="unknown backend no-such-backend; known: openrlhf, trl"):
         runner.run(scenarios["no-backend"], tmp_path / "run")
 
 

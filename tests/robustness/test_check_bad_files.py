@@ -159,7 +159,7 @@ def test_a_process_that_is_killed_takes_no_other_log_with_it(tmp_path, monkeypat
         (tmp_path / name).write_text(GOOD)
     monkeypatch.setattr(answers, "read_log", read_or_die)
     monkeypatch.setattr(pool, "WORTH_FILES", 2)
-    monkeypatch.setattr(pool, "_processors", lambda: 2)
+    monkeypatch.setattr(pool, "usable_cores", lambda: 2)
     found = checked(*names)
     assert found.pop("deadly.jsonl") == "the process that judged it was killed: out of memory?"
     assert set(found.values()) == {None}
