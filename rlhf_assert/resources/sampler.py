@@ -14,7 +14,6 @@ from rlhf_assert.errors import RecordingError
 from rlhf_assert.record import Recorder
 from rlhf_assert.resources.gpu import GPUs
 
-
 BRISK = 60
 """Samples at the start that are taken 4 times as often: a training of a second must be judged too."""
 
