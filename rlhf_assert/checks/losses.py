@@ -24,7 +24,7 @@ def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) 
     """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
 
     A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it
-    fails, since the advantages of those steps are noise; in a run whose reward rises all the same it is a warning.
+    fails, since the advantages of those steps are noise; in a run whose reward rises all the same it is a note.
     """
     if metric != "value_loss":
         return judge_curve(run, metric, fail_on=fail_on)
@@ -41,7 +41,7 @@ def _value_scale(run: Run) -> list[Anomaly]:
         Anomaly(
             kind="value-scale",
             metric="value_loss",
-            severity=Severity.warning if _learns(run) else Severity.critical,
+            severity=Severity.info if _learns(run) else Severity.critical,
             onset=step,
             summary=f"{number(losses.first)} at step {step}, x{number(factor)} what the rewards' scale makes it",
             evidence={"value loss": losses.first, "times expected": factor},

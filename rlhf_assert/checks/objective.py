@@ -17,9 +17,12 @@ from rlhf_assert.run import Run
 
 NAME = "objective"
 TOLERANCE = 0.05
-AGREEMENT = 0.01
+AGREEMENT = 0.001
 """Relative: two implied coefficients in succession that agree so well are no chance, and show that the identity holds
 for this trainer."""
+
+EXACT = 0.01
+"""Relative to the largest value: what a line through 0 may leave where it fits exactly."""
 
 SMALLEST = 1e-3
 """Below this a term is too small to divide by: rounding would decide."""
@@ -128,14 +131,15 @@ def _grpo(run: Run) -> Iterator[tuple[int, float]]:
                 yield step, (total - policy) / far
 
 
-_ON_POLICY = ("num_iterations", "steps_per_generation", "gradient_accumulation_steps")
+_ON_POLICY = ("num_iterations", "steps_per_generation", "gradient_accumulation_steps", "logging_steps")
 _PLAIN: dict[str, tuple[object, ...]] = {
     "loss_type": ("dapo", "bnpo"),
     "use_vllm": (False, None),
     "mask_truncated_completions": (False, None),
     "top_entropy_quantile": (1.0, None),
 }
-"""The settings of GRPO with which its loss is the sum that `judge_objective` names."""
+"""The settings of GRPO with which its loss is the sum that `judge_objective` names; a logged mean of several steps is
+not."""
 
 
 def _rloo(run: Run) -> Iterator[tuple[int, float]]:
@@ -168,7 +172,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float | None:
         return None
     slope = float(one @ other) / square
     left = float(np.abs(other - slope * one).max())
-    return slope if left <= AGREEMENT * float(np.abs(other).max(initial=0.0)) else None
+    return slope if left <= EXACT * float(np.abs(other).max(initial=0.0)) else None
 
 
 def _complete(run: Run) -> bool:

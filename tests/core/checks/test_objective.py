@@ -90,6 +90,7 @@ def test_beta(make_run, algorithm, beta):
 def test_a_loss_of_another_form_is_not_judged(make_run):
     assert group_run(make_run, "grpo", beta=4.0, num_iterations=4).status is Status.SKIPPED
     assert group_run(make_run, "grpo", beta=4.0, loss_type="sapo").status is Status.SKIPPED
+    assert group_run(make_run, "grpo", beta=4.0, logging_steps=2).status is Status.SKIPPED
     assert group_run(make_run, "rloo", beta=4.0, normalize_advantages=True).status is Status.SKIPPED
 
 
