@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rlhf_assert.check import Check
@@ -14,6 +15,8 @@ NAME = "data"
 LONGEST_CYCLE = 8
 REPEATS = 2
 """Batches in succession that must equal those of one cycle before. One may by chance, at the turn of an epoch."""
+MANY = 10**6
+"""Possible batches from which on none comes twice by chance, not even at the turn of an epoch."""
 
 
 def judge_data(run: Run) -> Check:
@@ -31,8 +34,11 @@ def judge_data(run: Run) -> Check:
     if not isinstance(rows, int):
         return skipped(NAME, "the size of the dataset was not recorded")
     size = max(size for _, _, size in batches)
+    if len(run.samples):  # a dataset may hold each prompt many times
+        rows = min(rows, len(set(run.samples.prompt.tolist())))
+    by_chance = size > rows or math.comb(rows, size) < MANY
     for cycle in range(1, LONGEST_CYCLE + 1):
-        if (cycle + REPEATS) * size > rows:
+        if cycle * size >= rows or (by_chance and (cycle + REPEATS) * size > rows):
             break
         onset = _repeats([batch for _, batch, _ in batches], cycle)
         if onset is not None:

@@ -53,6 +53,22 @@ def test_prompts_that_come_again(make_run):
     assert (check.status, check.anomalies[0].onset) == (Status.FAIL, 11)
 
 
+def test_half_of_the_dataset_at_each_step(make_run):
+    fresh = range(9)
+    assert judged(make_run, [*fresh, *[9] * 4], per_device_train_batch_size=32).status is Status.FAIL
+    assert judged(make_run, [*fresh, 9, 9, *range(10, 16)], per_device_train_batch_size=32).status is Status.PASS
+
+
+def test_a_dataset_of_few_prompts_shows_them_at_each_step(make_run):
+    samples = [
+        {"step": step, "prompt": prompt, "reward": 0.1}
+        for step in range(1, 12)
+        for prompt in ("a", "b")
+        for _ in "1234"
+    ]
+    assert judge_data(make_run(samples=samples, config={**CONFIG, "dataset_rows": 1000})).status is Status.PASS
+
+
 def test_nothing_recorded(make_run, rows):
     assert judge_data(make_run(rows)).status is Status.SKIPPED
     assert judged(make_run, range(2)).status is Status.INSUFFICIENT
