@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from rlhf_assert.detect import Severity, default_detectors, discover
-from rlhf_assert.run import Row
+from rlhf_assert.rows import Column, ColumnRows, Row
 
 POSITIVE = {
     "grad_norm": 0.7,
@@ -115,6 +116,16 @@ def simulate(shape: str, steps: int, seed: int, rewards: str = "signed") -> list
     return rows
 
 
+def as_columns(rows: list[Row]) -> ColumnRows:
+    """Return the same rows as columns, which detectors take in blocks, several times as fast."""
+    numbers = np.arange(len(rows), dtype=np.int32)
+    columns = {
+        name: Column(numbers, np.array([row.metrics[name] for row in rows], dtype=float), numbers[:0])
+        for name in rows[0].metrics
+    }
+    return ColumnRows(np.array([row.step for row in rows]), np.full(len(rows), np.nan), columns)
+
+
 REWARDS: dict[str, Callable[[float, float, random.Random], float]] = {
     "signed": lambda value, share, noise: value - 0.5,
     "positive": lambda value, share, noise: math.exp(value - 0.5),
@@ -146,7 +157,8 @@ def false_alarms() -> Callable[..., dict[str, float]]:
         for seed in range(runs):
             detectors = default_detectors("grpo", {"beta": 0.04})
             worst = max(
-                (a.severity for a in discover(simulate(shape, steps, seed, rewards), detectors)), default=Severity.info
+                (a.severity for a in discover(as_columns(simulate(shape, steps, seed, rewards)), detectors)),
+                default=Severity.info,
             )
             warned += worst >= Severity.warning
             critical += worst >= Severity.critical
