@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlhf_assert.detect.anomaly import encode_anomaly
 from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.monitor import Monitor
@@ -67,18 +68,7 @@ class Feed:
                 metrics = recorder.row(step, line["metrics"])
                 recorder.event("log", step)
                 for anomaly in self._monitor.update(step, metrics):
-                    recorder.event(
-                        "anomaly",
-                        step,
-                        kind=anomaly.kind,
-                        metric=anomaly.metric,
-                        severity=anomaly.severity.name,
-                        onset=anomaly.onset,
-                        summary=anomaly.summary,
-                        evidence=dict(anomaly.evidence),
-                        causes=list(anomaly.causes),
-                        remedy=anomaly.remedy,
-                    )
+                    recorder.event("anomaly", step, **encode_anomaly(anomaly))
             case "samples":
                 records: list[dict[str, Any]] = line["records"]
                 recorder.samples(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
-from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
+from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity, encode_anomaly
 from rlhf_assert.detect.config import Settings, project_settings, settings_of
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.errors import TrainingStopped, UsageError, suggest
@@ -272,18 +272,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         return max(found, key=lambda anomaly: anomaly.severity, default=None)
 
     def _report(self, recorder: Recorder, step: int, anomaly: Anomaly) -> None:
-        recorder.event(
-            "anomaly",
-            step,
-            kind=anomaly.kind,
-            metric=anomaly.metric,
-            severity=anomaly.severity.name,
-            onset=anomaly.onset,
-            summary=anomaly.summary,
-            evidence=dict(anomaly.evidence),
-            causes=list(anomaly.causes),
-            remedy=anomaly.remedy,
-        )
+        recorder.event("anomaly", step, **encode_anomaly(anomaly))
         if self._on_anomaly is not None:
             try:
                 self._on_anomaly(anomaly)

@@ -44,6 +44,8 @@ def test_a_pace_that_is_sound(make_run, durations):
 
 
 def test_the_check_tells_it(make_run):
-    run = run_of(make_run, [0.2] * 9 + [2.0] * 5)
-    run = make_run(resources=[{"time": float(at), "memory_rss": 1e9} for at in range(20)], events=[])
-    assert judge_resources(run).status is Status.PASS
+    check = judge_resources(run_of(make_run, [0.2] * 9 + [2.0] * 5))
+    assert check.status is Status.FAIL
+    assert check.headline.startswith("step_time rose at step 10")
+    sound = make_run(resources=[{"time": float(at), "memory_rss": 1e9} for at in range(20)], events=[])
+    assert judge_resources(sound).status is Status.PASS
