@@ -12,6 +12,8 @@ from rlhf_assert.numbers import number
 from rlhf_assert.run import Run
 
 LOSSES = ("loss", "policy_loss", "value_loss")
+STAYS = 5
+"""Rows after which a value head that was merely initialised too large has come down."""
 
 
 def judge_losses(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Check, ...]:
@@ -23,8 +25,9 @@ def judge_losses(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Ch
 def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
 
-    A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it
-    fails, since the advantages of those steps are noise; in a run whose reward rises all the same it is a note.
+    A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it is
+    warned of, and fails if it is there still in the fifth row, since the advantages of those steps are noise; in a run
+    whose reward rises all the same it is a note.
     """
     if metric != "value_loss":
         return judge_curve(run, metric, fail_on=fail_on)
@@ -41,12 +44,18 @@ def _value_scale(run: Run) -> list[Anomaly]:
         Anomaly(
             kind="value-scale",
             metric="value_loss",
-            severity=Severity.info if _learns(run) else Severity.critical,
+            severity=_value_severity(run),
             onset=step,
             summary=f"{number(losses.first)} at step {step}, x{number(factor)} what the rewards' scale makes it",
             evidence={"value loss": losses.first, "times expected": factor},
         )
     ]
+
+
+def _value_severity(run: Run) -> Severity:
+    if _learns(run):
+        return Severity.info
+    return Severity.warning if begins_out_of_scale(run, STAYS) is None else Severity.critical
 
 
 def _learns(run: Run) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from rlhf_assert.check import Status
 from rlhf_assert.checks import judge_entropy, judge_losses, judge_other_metrics
 from rlhf_assert.checks.others import OWNED
+from rlhf_assert.detect import Severity
 from rlhf_assert.metrics import METRICS
 
 
@@ -44,14 +45,22 @@ def test_no_loss_is_one_skipped_check(make_run):
 
 
 @pytest.mark.parametrize(
-    ("first", "rises", "status"), [(0.03, False, Status.PASS), (210.0, False, Status.FAIL), (210.0, True, Status.PASS)]
+    ("first", "decay", "rises", "status", "gravest"),
+    [
+        (0.03, 0.9, False, Status.PASS, None),
+        (210.0, 0.9, False, Status.FAIL, Severity.critical),
+        (210.0, 0.3, False, Status.PASS, Severity.warning),
+        (210.0, 0.9, True, Status.PASS, Severity.info),
+    ],
 )
-def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, rises, status):
+def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, decay, rises, status, gravest):
     for step, row in enumerate(rows):
-        row["loss/value_avg"] = max(0.02, first * 0.5**step)
+        row["loss/value_avg"] = max(0.02, first * decay**step)
         row["reward"] = row["reward"] if rises else 0.3
     (check,) = [check for check in judge_losses(make_run(rows, algorithm="ppo")) if check.name == "value_loss"]
     assert check.status is status
+    signs = [sign.severity for sign in check.anomalies if sign.kind == "value-scale"]
+    assert signs == ([] if gravest is None else [gravest])
     if status is Status.FAIL:
         assert check.headline.startswith("value_loss 210 at step 1")
         assert check.cause.startswith("likely: the value head starts out of scale: value_loss 210 at step 1")
