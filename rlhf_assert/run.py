@@ -36,6 +36,8 @@ class Samples:
         reward: the total reward.
         rewards: the reward by function name.
         advantage: the advantage (for PPO the mean over tokens).
+        value: the critic's estimate, the mean over tokens.
+        returns: what the critic is to estimate (`return` in samples.jsonl), the mean over tokens.
         logprob: mean log-probability per token under the policy, in nats.
         ref_logprob: the same under the reference.
         text: the start of the completion.
@@ -48,6 +50,8 @@ class Samples:
     reward: FloatArray
     rewards: Mapping[str, FloatArray]
     advantage: FloatArray
+    value: FloatArray
+    returns: FloatArray
     logprob: FloatArray
     ref_logprob: FloatArray
     text: tuple[str, ...]
@@ -304,6 +308,8 @@ def _samples(records: list[dict[str, Any]]) -> Samples:
         reward=column("reward"),
         rewards={name: column(name, "rewards") for name in functions},
         advantage=column("advantage"),
+        value=column("value"),
+        returns=column("return"),
         logprob=column("logprob"),
         ref_logprob=column("ref_logprob"),
         text=tuple(str(record.get("text") or "") for record in records),

@@ -62,6 +62,7 @@ class PPOCapture:
         mask = ~found["padding_mask"]
         logprobs, ref_logprobs = masked_means(found["logprobs"], mask), masked_means(found["ref_logprobs"], mask)
         advantages = masked_means(found["advantages"], mask)
+        values, returns = masked_means(found["values"], mask), masked_means(found["returns"], mask)
         lengths = (found["sequence_lengths"][:MAX_PER_STEP] + 1).tolist()
         ended = found["contain_eos_token"][:MAX_PER_STEP].tolist()
         queries, responses = found["queries"][:MAX_PER_STEP].tolist(), found["responses"][:MAX_PER_STEP].tolist()
@@ -77,6 +78,8 @@ class PPOCapture:
                     "reward": score,
                     "rewards": {self._reward_name: score},
                     "advantage": advantages[index],
+                    "value": values[index],
+                    "return": returns[index],
                     "logprob": logprobs[index],
                     "ref_logprob": ref_logprobs[index],
                     "text": text[:80],

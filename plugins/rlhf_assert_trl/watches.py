@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlhf_assert.record import Recorder
+from rlhf_assert_trl.preference import ReferenceLogprobs
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import Observer
 from rlhf_assert_trl.updates import ReferenceWatch, UpdateWatch
@@ -20,6 +21,7 @@ class Watches:
         self._updates: UpdateWatch | None = None
         self._reference: ReferenceWatch | None = None
         self._observer: Observer | None = None
+        self._preference: ReferenceLogprobs | None = None
         self._trainer: Any = None
         self._losses: list[Any] = []
 
@@ -34,6 +36,8 @@ class Watches:
         model = getattr(trainer, "ref_model", None)
         if isinstance(model, torch.nn.Module):
             self._reference = self._observer.guard(ReferenceWatch, model)
+            if algorithm_of(trainer) in {"dpo", "kto"}:
+                self._preference = self._observer.guard(ReferenceLogprobs, trainer, self._observer, recorder)
         try:
             self._updates = UpdateWatch(trainer, recorder)
         except (AttributeError, TypeError, RuntimeError) as error:
@@ -57,6 +61,8 @@ class Watches:
         """Leave the trainer as it was."""
         if self._updates is not None:
             self._updates.close()
+        if self._preference is not None:
+            self._preference.close()
         if self._observer is not None:
             self._observer.undo()
         self.__init__()  # type: ignore[misc]

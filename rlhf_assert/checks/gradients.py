@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from rlhf_assert.causes.weights import weights_moved
 from rlhf_assert.check import Check
 from rlhf_assert.checks.outcome import (
@@ -19,6 +21,7 @@ from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.findings import anomalies_in
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
+from rlhf_assert.record import decode_number
 from rlhf_assert.run import Run
 
 NAME = "gradients"
@@ -55,8 +58,7 @@ def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check
 
 
 def _jump(run: Run) -> list[Anomaly]:
-    series = run.series.get("grad_norm")
-    values, steps = ([], []) if series is None else (series.finite.values.tolist(), series.finite.steps.tolist())
+    steps, values = _norms(run)
     highest = max(values[:SETTLED], default=0.0)
     for index in range(SETTLED, len(values) - STAYS + 1):
         lowest = min(values[index : index + STAYS])
@@ -75,6 +77,18 @@ def _jump(run: Run) -> list[Anomaly]:
             ]
         highest = max(highest, values[index])
     return []
+
+
+def _norms(run: Run) -> tuple[list[int], list[float]]:
+    """Return steps and gradient norms as logged; where none is, as the optimizer took them (the greatest of a step)."""
+    if series := run.series.get("grad_norm"):
+        return series.finite.steps.tolist(), series.finite.values.tolist()
+    greatest: dict[int, float] = {}
+    for event in run.events:
+        norm = decode_number(event.get("grad_norm")) if event.get("event") == "update" else None
+        if norm is not None and isfinite(norm):
+            greatest[event["step"]] = max(norm, greatest.get(event["step"], 0.0))
+    return list(greatest), list(greatest.values())
 
 
 def _still(run: Run) -> list[Anomaly]:

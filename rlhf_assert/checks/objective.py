@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from rlhf_assert.check import Check
 from rlhf_assert.checks.outcome import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number, setting
+from rlhf_assert.record import decode_number
 from rlhf_assert.run import Run
 
 NAME = "objective"
@@ -26,6 +27,9 @@ EXACT = 0.01
 
 SMALLEST = 1e-3
 """Below this a term is too small to divide by: rounding would decide."""
+
+SMALLEST_OF_SUMS = 0.02
+"""The same for the difference of two sums over an answer's tokens, of some hundred nats each in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ def judge_objective(run: Run) -> Check:
 
     Identities, exact to rounding in trl 1.12: PPO and OnlineDPO log the KL and its penalty; in PPO the loss is
     policy_loss + vf_coef * value_loss; in GRPO (token-averaged and on-policy) it is -sum(A n) / sum(n) + beta * kl over
-    completions with advantage A and n tokens; in RLOO the advantage is the lead of reward - beta * kl in its group.
+    completions with advantage A and n tokens; in RLOO the advantage is the lead of reward - beta * kl in its group; in
+    DPO and KTO the reward of an answer is beta times its log-ratio to the reference.
     """
     known = [coefficient for coefficient in _coefficients(run) if coefficient.implied]
     if not known:
@@ -83,7 +88,7 @@ def _coefficients(run: Run) -> Iterator[Coefficient]:
     penalty = "kl_coef" if algorithm == "ppo" else "beta"
     configured = run.config.get(penalty)
     if isinstance(configured, float | int) and configured != 0.0:
-        implied = {"ppo": _logged, "online-dpo": _logged, "grpo": _grpo, "rloo": _rloo}.get(str(algorithm))
+        implied = _IMPLIED.get(str(algorithm))
         if implied is not None:
             yield Coefficient(penalty, float(configured), tuple(implied(run)))
     weight = run.config.get("vf_coef")
@@ -162,6 +167,34 @@ def _rloo(run: Run) -> Iterator[tuple[int, float]]:
         implied = _slope(distances, gains)
         if implied is not None:
             yield step, -implied
+
+
+def _preference(run: Run) -> Iterator[tuple[int, float]]:
+    once = all(run.config.get(name) in {1, None} for name in ("gradient_accumulation_steps", "logging_steps"))
+    rewards, policy = run.original.get("rewards/chosen"), run.original.get("logps/chosen")
+    plain = run.config.get("loss_type") in _PREFERENCE_LOSSES
+    if not once or not plain or rewards is None or policy is None or len(rewards) != len(policy):
+        return
+    events = [event for event in run.events if event.get("event") == "reference_logprob"]
+    reference = {event["step"]: decode_number(event["chosen"]) for event in events}
+    for step, reward, logprob in zip(
+        rewards.steps.tolist(), rewards.values.tolist(), policy.values.tolist(), strict=True
+    ):
+        distance = logprob - (reference.get(step) or math.nan)
+        if math.isfinite(reward) and abs(distance) > SMALLEST_OF_SUMS:
+            yield step, reward / distance
+
+
+_PREFERENCE_LOSSES: tuple[object, ...] = ("sigmoid", ["sigmoid"], "kto")
+
+_IMPLIED: dict[str, Callable[[Run], Iterator[tuple[int, float]]]] = {
+    "ppo": _logged,
+    "online-dpo": _logged,
+    "grpo": _grpo,
+    "rloo": _rloo,
+    "dpo": _preference,
+    "kto": _preference,
+}
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float | None:

@@ -14,7 +14,7 @@ from rlhf_assert.run import Run
 from rlhf_assert.series import FloatArray
 
 LOWEST_ADVANTAGE = 0.5
-"""r(advantage, reward) in a group: 1 by construction, on the reward that the advantage is made of."""
+"""r of advantages and what they are made of: 1 by construction."""
 
 FEWEST_PAIRS = 8
 CONFIRMED = 0.7
@@ -61,26 +61,34 @@ def broken_rewards(run: Run) -> Broken | None:
 
 
 def broken_advantages(run: Run) -> Broken | None:
-    """Return advantages (GRPO, RLOO) that do not belong to their rewards from a step on."""
-    reward = _rewarded(run)
-    found = None if reward is None else find_advantage_break(run.samples, reward, LOWEST_ADVANTAGE)
+    """Return advantages that do not belong to what they are made of from a step on.
+
+    That is the reward in GRPO, the reward less its KL penalty in RLOO, each within the group of a prompt, and where
+    there is a critic the return less its value (Schulman et al., "High-Dimensional Continuous Control Using
+    Generalized Advantage Estimation", 2015): advantages are made of it by a shift and a positive factor.
+    """
+    critic = bool(np.isfinite(run.samples.value - run.samples.returns).any())
+    made_of = run.samples.returns - run.samples.value if critic else _rewarded(run)
+    if made_of is None:
+        return None
+    found = find_advantage_break(run.samples, made_of, LOWEST_ADVANTAGE, grouped=not critic)
     if found is None:
         return None
     step, r = found
     against = r < -LOWEST_ADVANTAGE
-    said = "go against" if against else "do not follow"
+    source = "return less value" if critic else "reward"
     return Broken(
         kind="advantage-sign",
-        headline=f"advantages {said} their rewards from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
+        headline=f"advantages {'go against' if against else 'do not follow'} their "
+        f"{'returns' if critic else 'rewards'} from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
         onset=step,
-        evidence=(f"r(advantage, reward) in a group {r:.2f} at step {step}", "it is 1 by construction"),
+        evidence=(f"r(advantage, {source}) {r:.2f} at step {step}", "it is 1 by construction"),
         cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
-        remedy=("compare the trainer's advantages with reward less group mean",),
+        remedy=(f"compare the trainer's advantages with {source}{'' if critic else ' less group mean'}",),
     )
 
 
 def _rewarded(run: Run) -> FloatArray | None:
-    """Return what the advantages are made of: in RLOO the reward less its KL penalty."""
     samples, beta = run.samples, run.config.get("beta")
     if run.info.get("algorithm") == "grpo":
         return samples.reward

@@ -82,15 +82,18 @@ def _other_scale(before: FloatArray, now: FloatArray) -> bool:
     return bool(beyond) and not 1.0 / SCALE < ratio < SCALE
 
 
-def find_advantage_break(samples: Samples, reward: FloatArray, lowest: float) -> tuple[int, float] | None:
-    """Return the first of two steps in succession whose r(advantage, reward) in the groups is below `lowest`, and r.
+def find_advantage_break(
+    samples: Samples, reward: FloatArray, lowest: float, *, grouped: bool
+) -> tuple[int, float] | None:
+    """Return the first of two steps in succession whose r(advantage, reward) is below `lowest`, and that r.
 
     Args:
         samples: the per-sample records.
         reward: the reward that the advantages are made of, shape (n,).
         lowest: where 1 is what holds by construction.
+        grouped: see `advantage_by_step`.
     """
-    steps = [(step, r) for step, r in advantage_by_step(samples, reward) if not np.isnan(r)]
+    steps = [(step, r) for step, r in advantage_by_step(samples, reward, grouped=grouped) if not np.isnan(r)]
     for (step, r), (_, later) in pairwise(steps):
         if max(r, later) < lowest:
             return step, r

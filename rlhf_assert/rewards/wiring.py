@@ -46,12 +46,19 @@ def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntA
     return bootstrap(sums[sums[:, 1] > 0], centred_correlation, samples=len(group), minimum=3)
 
 
-def advantage_by_step(samples: Samples, reward: FloatArray) -> Iterator[tuple[int, float]]:
-    """Yield each step with its r(advantage, reward) among completions of one prompt, NaN where no group varies."""
+def advantage_by_step(samples: Samples, reward: FloatArray, *, grouped: bool) -> Iterator[tuple[int, float]]:
+    """Yield each step with its r(advantage, reward), NaN where nothing varies.
+
+    Args:
+        samples: the per-sample records.
+        reward: what the advantages are made of, shape (n,).
+        grouped: compare completions of one prompt only, and not all of a step.
+    """
     known = np.isfinite(samples.advantage) & np.isfinite(reward)
     for step in dict.fromkeys(samples.step.tolist()):
         here = known & (samples.step == step)
-        group = np.unique(samples.prompt[here], return_inverse=True)[1]
+        prompts = samples.prompt[here] if grouped else np.zeros(int(here.sum()))
+        group = np.unique(prompts, return_inverse=True)[1]
         x, y = _unit(samples.advantage[here], group), _unit(reward[here], group)
         size = float(np.sqrt((x @ x) * (y @ y)))
         yield step, float(x @ y) / size if size > 0.0 else float("nan")

@@ -71,6 +71,8 @@ class RewardBatch:
             reward=reward,
             rewards={"score": reward},
             advantage=advantage,
+            value=np.full(count, np.nan),
+            returns=np.full(count, np.nan),
             logprob=-1.2 + 0.1 * source.standard_normal(count),
             ref_logprob=-1.25 + 0.1 * source.standard_normal(count),
             # The last one is longer than all others, so that none of these looks cut off.

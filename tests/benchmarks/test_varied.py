@@ -45,6 +45,8 @@ def generated(
             reward=reward,
             rewards={},
             advantage=reward,
+            value=np.full(len(step), np.nan),
+            returns=np.full(len(step), np.nan),
             logprob=np.where(late, divergence, 0.0) - 2.0,
             ref_logprob=np.full(len(step), -2.0),
             text=tuple(f"cat {index}" for index in ids),

@@ -49,7 +49,8 @@ def sample(steps: int, seed: int, *, link: float = 0.0, jump: float = 0.0, noisy
     prompt = np.repeat([f"p{i}" for i in range(steps * GROUPS)], SIZE) if not noisy else np.full(count, "p")
     return Samples(
         step=step + 1, prompt=prompt, length=30 + 5 * length, truncated=np.zeros(count), reward=value,
-        rewards={"score": value}, advantage=value, logprob=unknown, ref_logprob=unknown, text=text,
+        rewards={"score": value}, advantage=value, value=unknown, returns=unknown,
+        logprob=unknown, ref_logprob=unknown, text=text,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from rlhf_assert.check import Status
 from rlhf_assert.checks import judge_gradients
@@ -76,6 +77,15 @@ def test_a_gradient_that_jumps_and_stays(make_run, rows):
     check = judge_gradients(make_run(rows))
     assert check.status is Status.FAIL
     assert [sign.onset for sign in check.anomalies if sign.kind == "gradient-jump"] == [10]
+
+
+@pytest.mark.parametrize(("factor", "onsets"), [(50.0, [10]), (5.0, [])])
+def test_a_jump_at_the_optimizer_where_no_norm_is_logged(make_run, rows, factor, onsets):
+    norms = [row.pop("grad_norm") * (factor if step >= 10 else 1.0) for step, row in enumerate(rows, start=1)]
+    events = [("update", step, {"grad_norm": norm}) for step, norm in enumerate(norms, start=1)]
+    check = judge_gradients(make_run(rows, events=events))
+    assert [sign.onset for sign in check.anomalies if sign.kind == "gradient-jump"] == onsets
+    assert (check.status is Status.FAIL) is bool(onsets)
 
 
 def test_a_gradient_that_grows_through_what_lies_between_is_no_jump(make_run, rows):

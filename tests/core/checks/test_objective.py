@@ -103,5 +103,33 @@ def test_an_infinite_reward_leaves_the_other_steps_judged(make_run):
     assert group_run(make_run, "rloo", infinite=True, beta=4.0).status is Status.FAIL
 
 
+def preference(make_run, algorithm, *, beta=0.1, onset=9, **config):
+    """A DPO or KTO run whose beta is another than configured (.1) from the onset on."""
+    noise = np.random.default_rng(0)
+    rows, events = [], []
+    for step in range(1, STEPS + 1):
+        reference, distance = noise.normal(-40.0, 2.0), noise.normal(0.1 * step, 0.01)
+        used = beta if step >= onset else 0.1
+        rows.append({"rewards/chosen": used * distance, "logps/chosen": reference + distance})
+        events.append(("reference_logprob", step, {"chosen": reference}))
+    loss = {"dpo": ["sigmoid"], "kto": "kto"}[algorithm]
+    known = {"beta": 0.1, "loss_type": loss, "gradient_accumulation_steps": 1, "logging_steps": 1, **config}
+    return judge_objective(make_run(rows, events=events, algorithm=algorithm, config=known))
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "kto"])
+@pytest.mark.parametrize("beta", [10.0, -1.0, 0.01])
+def test_beta_of_preferences(make_run, algorithm, beta):
+    assert preference(make_run, algorithm).status is Status.PASS
+    check = preference(make_run, algorithm, beta=beta)
+    assert (check.status, check.anomalies[0].onset) == (Status.FAIL, 9)
+
+
+def test_rewards_of_another_form_and_means_over_batches_are_not_judged(make_run):
+    assert preference(make_run, "dpo", beta=10.0, loss_type=["ipo"]).status is Status.SKIPPED
+    assert preference(make_run, "kto", beta=10.0, logging_steps=2).status is Status.SKIPPED
+    assert preference(make_run, "kto", beta=10.0, gradient_accumulation_steps=2).status is Status.SKIPPED
+
+
 def test_nothing_recorded(make_run, rows):
     assert judge_objective(make_run(rows)).status is Status.SKIPPED

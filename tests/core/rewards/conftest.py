@@ -34,6 +34,8 @@ def make_samples(
         "truncated": np.zeros(count),
         "reward": value,
         "rewards": {"score": value},
+        "value": np.full(count, np.nan),
+        "returns": np.full(count, np.nan),
         "logprob": np.full(count, np.nan),
         "ref_logprob": np.full(count, np.nan),
         "text": tuple(f"completion number {i}" for i in range(count)),

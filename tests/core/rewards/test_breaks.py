@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,8 +93,18 @@ def test_advantages_that_are_not_of_their_rewards(samples):
     rewards = learning()
     lead = rewards - rewards.reshape(STEPS, 2, 8).mean(2).repeat(8, 1)
     sound = samples(rewards, lead)
-    assert find_advantage_break(sound, sound.reward, 0.5) is None
+    assert find_advantage_break(sound, sound.reward, 0.5, grouped=True) is None
     negated = samples(rewards, np.where(np.arange(STEPS)[:, None] >= 9, -lead, lead))
-    assert find_advantage_break(negated, negated.reward, 0.5) == (10, pytest.approx(-1.0))
+    assert find_advantage_break(negated, negated.reward, 0.5, grouped=True) == (10, pytest.approx(-1.0))
     one = samples(rewards, np.where(np.arange(STEPS)[:, None] == 9, -lead, lead))
-    assert find_advantage_break(one, one.reward, 0.5) is None
+    assert find_advantage_break(one, one.reward, 0.5, grouped=True) is None
+
+
+def test_advantages_of_a_critic_are_compared_within_a_step(samples):
+    gains = learning() - 4.0
+    gains[:, ::2] *= 0.3  # one completion of each prompt: no group varies
+    lead = 2.0 * gains - 1.0
+    for advantages, expected in ((lead, None), (-lead, (1, pytest.approx(-1.0)))):
+        found = samples(gains, advantages)
+        alone = replace(found, prompt=np.arange(len(found)).astype(str))
+        assert find_advantage_break(alone, alone.reward, 0.5, grouped=False) == expected

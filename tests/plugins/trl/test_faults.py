@@ -39,6 +39,14 @@ SCENARIOS = dict.fromkeys(FAULTS, "trl-grpo") | {
 }
 """Where each fault is tried here; `rlhf-assert validate` tries it in every scenario that it applies to."""
 
+ALSO = [
+    ("advantages_negated", "trl-ppo"),
+    ("gradient_noise", "trl-ppo"),
+    ("kl_coefficient_wrong", "trl-kto"),
+    ("kl_coefficient_negated", "trl-dpo"),
+]
+"""Where another identity shows the same fault."""
+
 STRONGER = {"memory_leak": 40.0, "slow_step": 2.5}
 
 
@@ -107,10 +115,10 @@ def course(run: Run, before: int) -> list[Any]:
     return [records(run.path / name, before) for name in ("metrics.jsonl", "samples.jsonl")]
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_found_by_the_right_check(train: Callable[..., Run], kind: str) -> None:
+@pytest.mark.parametrize(("kind", "scenario"), [*SCENARIOS.items(), *ALSO])
+def test_a_fault_is_found_by_the_right_check(train: Callable[..., Run], kind: str, scenario: str) -> None:
     fault = fault_of(kind)
-    failed = failures(train(SCENARIOS[kind], fault))
+    failed = failures(train(scenario, fault))
     right = {name: check for name, check in failed.items() if name in FAULTS[kind].found_by}
     assert right, f"failed: {list(failed)}"
     told = [begun for check in failed.values() if (begun := onset(check)) is not None]
