@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import ResourceLeak as ResourceLeak
     from rlhf_assert.asserts import RewardUnreliable as RewardUnreliable
     from rlhf_assert.asserts import RunUnhealthy as RunUnhealthy
+    from rlhf_assert.asserts import SystemUnsound as SystemUnsound
     from rlhf_assert.asserts import TrainingFailed as TrainingFailed
     from rlhf_assert.asserts import assert_checkpoints_healthy as assert_checkpoints_healthy
     from rlhf_assert.asserts import assert_entropy_sound as assert_entropy_sound
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import assert_resources_bounded as assert_resources_bounded
     from rlhf_assert.asserts import assert_rewards_reliable as assert_rewards_reliable
     from rlhf_assert.asserts import assert_run_healthy as assert_run_healthy
+    from rlhf_assert.asserts import assert_system_sound as assert_system_sound
     from rlhf_assert.asserts import assert_training_completed as assert_training_completed
     from rlhf_assert.battery import Finds as Finds
     from rlhf_assert.battery import check_detector as check_detector
@@ -66,6 +68,7 @@ _HOMES = {
     "HealthFailure": "asserts",
     "KLAnomaly": "asserts",
     "LoopUnsound": "asserts",
+    "SystemUnsound": "asserts",
     "LossAnomaly": "asserts",
     "MetricAnomaly": "asserts",
     "MetricMissing": "asserts",
@@ -94,6 +97,7 @@ _HOMES = {
     "assert_metrics_logged": "asserts",
     "assert_other_metrics_sound": "asserts",
     "assert_resources_bounded": "asserts",
+    "assert_system_sound": "asserts",
     "assert_rewards_reliable": "asserts",
     "assert_run_healthy": "asserts",
     "assert_training_completed": "asserts",

@@ -21,6 +21,7 @@ from rlhf_assert.checks import (
     judge_promised_metrics,
     judge_resources,
     judge_rewards,
+    judge_system,
 )
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import UsageError, suggest
@@ -92,6 +93,12 @@ class CheckpointUnhealthy(HealthFailure):
 
 class LoopUnsound(HealthFailure):
     """The training loop does not do what it says: an update, a coefficient, the reference, a sampler, or the data."""
+
+    __module__ = "builtins"
+
+
+class SystemUnsound(HealthFailure):
+    """An engine or an actor died, stalled, stands idle, or does not follow the weights that are trained."""
 
     __module__ = "builtins"
 
@@ -249,6 +256,18 @@ def assert_loop_sound(run: Run, *, fail_on: str = "critical", again: str = "") -
     """
     __tracebackhide__ = True
     return _settle(run, judge_loop(run, fail_on=severity(fail_on)), LoopUnsound, again)
+
+
+def assert_system_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Verdict:
+    """Assert that the processes of a distributed training work: its engines, which generate, and its actors.
+
+    Raises:
+        SystemUnsound: one died, stalled, stands idle, slows down, or does not follow the weights that are trained.
+        NotJudged: the training has none, or none was recorded.
+        UsageError: `fail_on` is no severity.
+    """
+    __tracebackhide__ = True
+    return _settle(run, judge_system(run, fail_on=severity(fail_on)), SystemUnsound, again)
 
 
 def assert_rewards_reliable(run: Run, *, allow: Sequence[str] = (), again: str = "") -> Check:

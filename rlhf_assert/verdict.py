@@ -22,6 +22,7 @@ from rlhf_assert.checks import (
     judge_promised_metrics,
     judge_resources,
     judge_rewards,
+    judge_system,
 )
 from rlhf_assert.detect import Severity
 from rlhf_assert.run import Run
@@ -116,6 +117,7 @@ def judge(
         judge_entropy(run, fail_on=fail_on),
         judge_gradients(run, fail_on=fail_on),
         *judge_loop(run, fail_on=fail_on),
+        *judge_system(run, fail_on=fail_on),
         judge_rewards(run, allow=tuple(allow)),
         judge_learning(run),
         judge_checkpoints(run, min_score=min_score),

@@ -42,7 +42,7 @@ class Feed:
         """Record every complete line that was added since the last call."""
         started = time.perf_counter()
         for line in self._lines():
-            if not self.begun:
+            if not self.begun and line["kind"] in {"samples", "metrics"}:
                 self.begun = True
                 self._recorder.event("train_begin", 0)
             self._record(line)
@@ -79,5 +79,8 @@ class Feed:
             case "end":
                 self.ended = True
                 recorder.event("train_end")
+            case "event":
+                recorder.event(line["name"], step, **line["fields"])
             case "failure":
-                recorder.event("samples_unavailable", step, reason=line["message"])
+                name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
+                recorder.event(name, step, reason=line["message"])

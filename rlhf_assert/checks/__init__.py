@@ -6,6 +6,7 @@ from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
 from rlhf_assert.checks.completion import judge_completion
 from rlhf_assert.checks.data import judge_data
+from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert.checks.entropy import judge_entropy
 from rlhf_assert.checks.gradients import judge_gradients
 from rlhf_assert.checks.kl import judge_kl
@@ -19,11 +20,13 @@ from rlhf_assert.checks.reference import judge_reference
 from rlhf_assert.checks.resources import judge_resources
 from rlhf_assert.checks.rewards import judge_rewards
 from rlhf_assert.checks.rollout import judge_rollout
+from rlhf_assert.checks.system import judge_system
 
 __all__ = [
     "judge_checkpoints",
     "judge_completion",
     "judge_data",
+    "judge_engine",
     "judge_entropy",
     "judge_gradients",
     "judge_kl",
@@ -40,4 +43,5 @@ __all__ = [
     "judge_resources",
     "judge_rewards",
     "judge_rollout",
+    "judge_system",
 ]

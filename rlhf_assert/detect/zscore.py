@@ -25,6 +25,9 @@ UNTESTED = frozenset(
         "zero_std_fraction",
         "step_time",  # the machine's, not the training's
         "tokens_per_second",
+        "vllm_latency",
+        "vllm_throughput",
+        "ray_actor_utilization",
         "kl_policy_ratio",  # a quotient has no moments where its denominator passes zero
         "value_policy_ratio",
         "advantage_reward_ratio",

@@ -21,6 +21,7 @@ from rlhf_assert import (
     assert_metric_logged,
     assert_other_metrics_sound,
     assert_resources_bounded,
+    assert_system_sound,
     assert_training_completed,
 )
 
@@ -65,6 +66,11 @@ def test_gradients_are_sound(rlhf_assert_check: Assertion) -> None:
 def test_the_loop_does_what_it_says(rlhf_assert_check: Assertion) -> None:
     """Updates follow the schedule, the reference stands still, what generates is what is trained, no batch repeats."""
     rlhf_assert_check(assert_loop_sound)
+
+
+def test_engines_and_actors_are_sound(rlhf_assert_check: Assertion) -> None:
+    """Every process of a distributed training lives, works, and follows the weights that are trained."""
+    rlhf_assert_check(assert_system_sound)
 
 
 def test_rewards_are_reliable(assert_rewards_reliable: Assertion) -> None:

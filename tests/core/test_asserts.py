@@ -13,6 +13,7 @@ from rlhf_assert.verdict import Verdict
 
 ASSERTIONS = [name for name in vars(asserts) if name.startswith("assert_")]
 UNRECORDED = {
+    "assert_system_sound",
     *("assert_rewards_reliable", "assert_checkpoints_healthy", "assert_resources_bounded", "assert_loop_sound"),
 }
 OPTIONS = {"assert_metric_logged": {"metric": "reward"}, "assert_loss_sound": {"metric": "loss"}}

@@ -24,6 +24,9 @@ TEXT_LENGTH = 80
 _waiting: list[dict[str, Any]] = []
 """The samples, and the metrics of the last experience, until the logger tells the step that they belong to."""
 
+at_log: list[Callable[[int, dict[str, Any]], None]] = []
+"""Other modules' functions that are called with a step and its metrics, just before these are told; they may add."""
+
 
 def tell(kind: str, **fields: Any) -> None:
     """Append one line to the feed, in a single write."""
@@ -43,7 +46,14 @@ def record_metrics(step: int, logs: dict[str, Any]) -> None:
         derived.update(batch["metrics"])
     _waiting.clear()
     numbers = {key: value for key, value in logs.items() if key != "generated_samples" and value is not None}
+    for function in at_log:
+        guarded(function, step, numbers)
     tell("metrics", step=step, metrics=numbers | derived)
+
+
+def tell_event(name: str, step: int | None = None, **fields: Any) -> None:
+    """Tell an event of the run directory."""
+    tell("event", name=name, step=step, fields=fields)
 
 
 def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None:
@@ -133,11 +143,13 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def _guarded(function: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+def guarded(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    """Call a function; what it raises is told, and goes no further."""
     try:
         function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - a training must not break because its recording did
-        tell("failure", message=f"{function.__name__}: {type(error).__name__}: {error}")
+        said = str(error).strip().partition("\n")[0]
+        tell("failure", of=function.__name__, message=f"{function.__name__}: {type(error).__name__}: {said}")
 
 
 @after("openrlhf.trainer.ppo_utils.experience_maker")
@@ -150,7 +162,7 @@ def experience(module: Any) -> None:
     def make_experience_batch(self: Any, rollout_samples: Any) -> Any:
         experiences = original(self, rollout_samples)
         reference = self.initial_model_group is not None and not self.args.algo.kl.use_loss
-        _guarded(record_samples, experiences, self.tokenizer, reference=reference)
+        guarded(record_samples, experiences, self.tokenizer, reference=reference)
         return experiences
 
     maker.make_experience_batch = make_experience_batch
@@ -167,13 +179,13 @@ def logged_metrics(module: Any) -> None:
             del args
 
         def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
-            _guarded(record_metrics, global_step, logs_dict)
+            guarded(record_metrics, global_step, logs_dict)
 
         def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
-            _guarded(tell, "evaluation", step=global_step, metrics=logs_dict)
+            guarded(tell, "evaluation", step=global_step, metrics=logs_dict)
 
         def close(self) -> None:
-            _guarded(tell, "end")
+            guarded(tell, "end")
 
     module.TensorboardLogger = Logger
 

@@ -6,9 +6,9 @@
 import os
 
 if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1":
-    from rlhf_assert_openrlhf.inside import cpu, post_import, recording
+    from rlhf_assert_openrlhf.inside import canary, cpu, engine, post_import, recording
 
     post_import.install(
         *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
-        *(recording.HOOKS if os.environ.get("RLHF_ASSERT_FEED") else ()),
+        *((*recording.HOOKS, *engine.HOOKS, *canary.HOOKS) if os.environ.get("RLHF_ASSERT_FEED") else ()),
     )

@@ -71,6 +71,19 @@ def test_every_step_is_recorded_under_canonical_names(run: Run) -> None:
     assert run.config["algo.advantage.estimator"] == "reinforce_baseline"
 
 
+def test_the_engines_are_recorded_and_follow_the_trainer(run: Run) -> None:
+    assert {"vllm_latency", "vllm_throughput"} <= set(run.series)
+    assert {"engine/time_to_first_token", "engine/kv_cache_usage", "engine/weight_sync_time"} <= set(run.original)
+    tokens = run.original["engine/generated_tokens"].values
+    assert tokens.tolist() == [run.samples.length[run.samples.step == row.step].sum() for row in run.rows]
+    assert run.original["engine/unfinished"].values.max() == 0.0
+    (canary,) = [event for event in run.events if event["event"] == "weight_sync_canary"]
+    (engine,) = canary["engines"]
+    assert engine["moved"] > 0.1
+    assert engine["off"] == 0.0
+    assert not [event for event in run.events if event["event"] == "recording_failed"]
+
+
 def test_samples_agree_with_the_metrics_of_their_step(run: Run) -> None:
     samples = run.samples
     assert len(samples) == 64 * reinforce.steps
@@ -96,7 +109,7 @@ def test_it_learns_and_the_engine_follows_the_trainer(run: Run) -> None:
 def test_it_is_judged_healthy(run: Run) -> None:
     checks = judge(run).checks
     assert not [check for check in checks if check.status is Status.FAIL]
-    assert {"completion", "kl", "learning", "checkpoints"} <= {
+    assert {"completion", "kl", "learning", "checkpoints", "engine"} <= {
         check.name for check in checks if check.status is Status.PASS
     }
 

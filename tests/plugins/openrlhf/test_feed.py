@@ -61,7 +61,7 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> Non
 
 def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
     recorder = Recorder(tmp_path / "run")
-    recording._guarded(recording.record_samples, [object()], None, reference=True)
+    recording.guarded(recording.record_samples, [object()], None, reference=True)
     Feed(feed, recorder).take()
     recorder.finish("completed")
     event = read_run(tmp_path / "run").events[-1]
