@@ -136,6 +136,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "policy_loss": "policy_loss",
         "critic_loss": "value_loss",
         "loss": "loss",
+        "gpt_loss": "loss",
         "reward": "reward",
         "rollout/reward_mean": "reward",
         "score": "reward",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
 from rlhf_assert.record import Recorder
-from rlhf_assert_openrlhf.environment import Environment, find_environment, variables
+from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
+from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
 
 if TYPE_CHECKING:
     from rlhf_assert.scenarios import Scenario
@@ -76,29 +77,36 @@ class OpenRLHFBackend:
             )
         with private_folder() as folder:
             words, settings = command(environment, training, materialise(training, folder))
-            recorder.describe(**describe(training, settings, scenario), initial_weights=str(model))
-            self._run(environment, words, recorder, folder, scenario.time_limit)
+            described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
+            recorder.describe(**described, initial_weights=str(model))
+            feed_file = (recorder.path / "feed.jsonl").resolve()
+            given = variables(environment, folder, feed_file)
+            if training.entry_point in SUPERVISED:
+                given |= ALONE
+            self._run(words, given, recorder, folder, scenario.time_limit)
 
     def _run(
-        self, environment: Environment, words: list[str], recorder: Recorder, folder: Path, seconds: float
+        self, words: list[str], given: Mapping[str, str], recorder: Recorder, folder: Path, seconds: float
     ) -> None:
+        from rlhf_assert.resources.sampler import BRISK
         from rlhf_assert_openrlhf.feed import Feed
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 
         output = recorder.path.resolve() / "output.log"
-        feed_file = (recorder.path / "feed.jsonl").resolve()
+        feed_file = Path(given["RLHF_ASSERT_FEED"])
         feed = Feed(feed_file, recorder)
-        launched = Launched(words, variables(environment, folder, feed_file), folder, output, seconds + GRACE_SECONDS)
+        launched = Launched(words, given, folder, output, seconds + GRACE_SECONDS)
         usage = TreeUsage(launched.process_number)
-        sampled = 0.0
+        sampled, samples = 0.0, 0
         try:
             while launched.poll() is None:
                 time.sleep(POLL_SECONDS)
                 feed.take()
                 name_checkpoints(recorder.path / "checkpoints")
-                if feed.begun and not feed.ended and time.monotonic() - sampled > SAMPLE_SECONDS:
-                    sampled = time.monotonic()
+                pause = 0.0 if samples < BRISK else SAMPLE_SECONDS
+                if feed.begun and not feed.ended and time.monotonic() - sampled > pause:
+                    sampled, samples = time.monotonic(), samples + 1
                     recorder.resources(usage.take())
         finally:
             status = launched.close()
@@ -122,26 +130,25 @@ def command(
     from rlhf_assert_openrlhf.flags import arguments, check, parser_of
 
     parser = parser_of(environment.package, training.entry_point)
-    flags = {**flags, "logger.tensorboard_dir": "feed"}  # without a folder OpenRLHF would not call its logger
+    if training.entry_point == "train_ppo_ray":
+        flags = {**flags, "logger.tensorboard_dir": "feed"}  # without a folder OpenRLHF would not call its logger
     settings = check(flags, parser)
     return [str(environment.python), "-m", f"openrlhf.cli.{training.entry_point}", *arguments(flags)], settings
 
 
-def describe(training: OpenRLHFTraining, settings: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+def describe(
+    training: OpenRLHFTraining, settings: Mapping[str, Any], scenario: Scenario, *, on_cpu: bool
+) -> dict[str, Any]:
     """Return the fields of `run.json` that a training can tell: algorithm, config, device and promised metrics."""
-    estimator = str(settings.get("algo.advantage.estimator") or "")
-    names = {"learning_rate": "actor.adam.lr", "beta": "algo.kl.init_coef", "max_new_tokens": "rollout.max_new_tokens"}
-    config = {**settings, **{ours: settings[theirs] for ours, theirs in names.items() if theirs in settings}}
-    promised = [*PROMISED, "kl_div"] if settings.get("algo.kl.init_coef") else list(PROMISED)
+    command = training.entry_point
+    config = configuration(command, settings)
+    if command not in SUPERVISED:
+        config["reward_functions"] = [name_of_reward(training.reward)]
     return {
-        "algorithm": "grpo" if estimator == "group_norm" else estimator,
-        "config": {
-            **config,
-            "entry_point": training.entry_point,
-            "reward_functions": [name_of_reward(training.reward)],
-        },
-        "device": "cpu" if settings.get("vllm.sync_backend") == "gloo" else "cuda",
-        "promised": list(dict.fromkeys([*promised, *scenario.promises])),
+        "algorithm": algorithm_of(command, settings),
+        "config": config,
+        "device": "cpu" if on_cpu else "cuda",
+        "promised": list(dict.fromkeys([*promised_metrics(command, settings), *scenario.promises])),
         "learns": scenario.learns,
     }
 
@@ -149,13 +156,6 @@ def describe(training: OpenRLHFTraining, settings: Mapping[str, Any], scenario: 
 def name_of_reward(reward: RewardFunction | Path | None) -> str:
     """Return the name of what rewards: the function's, the file's, or `reward` for a reward model."""
     return reward.stem if isinstance(reward, Path) else getattr(reward, "__name__", "reward")
-
-
-PROMISED = (
-    *("policy_loss", "reward", "reward_std", "clip_ratio", "grad_norm", "learning_rate", "response_length"),
-    *("truncated_fraction", "advantage", "advantage_std", "step_time"),
-)
-"""Canonical metrics that `train_ppo_ray` of openrlhf 0.11.2 logs, or that the recording adds, whatever its flags."""
 
 
 def tiny_model(environment: Environment) -> Path:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_assert_openrlhf.training import RewardFunction
-from rlhf_assert_trl.task import animal_share, pick_prompts
+from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
+from rlhf_assert_trl.tiny import END
+
+GOOD, POOR = 0.8, 0.1
+"""Share of animals in the better and in the worse answer of a preference pair."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,32 @@ class Context:
         return animal_share
 
     def prompts(self, count: int = 64) -> list[dict[str, Any]]:
-        """Return `count` rows of `input`."""
-        generator = random.Random(f"prompts {self.seed}")  # noqa: S311 - data, no secret
-        return [{"input": prompt} for prompt in pick_prompts(generator, count)]
+        """Return `count` rows of `input`: for `train_ppo_ray`."""
+        return [{"input": prompt} for prompt in pick_prompts(self._random("prompts"), count)]
+
+    def preferences(self, count: int = 64, *, held_out: bool = False) -> list[dict[str, Any]]:
+        """Return `count` rows of `prompt`, `chosen` and `rejected`: for `train_rm` and `train_dpo`.
+
+        Args:
+            count: how many.
+            held_out: other rows, for an evaluation.
+        """
+        generator = self._random("held-out preferences" if held_out else "preferences")
+        return [
+            {
+                "prompt": prompt,
+                "chosen": write_answer(generator, GOOD) + END,
+                "rejected": write_answer(generator, POOR) + END,
+            }
+            for prompt in pick_prompts(generator, count)
+        ]
+
+    def demonstrations(self, count: int = 64, *, held_out: bool = False) -> list[dict[str, Any]]:
+        """Return `count` rows of `input` and `output`, the best answers: for `train_sft`; see `preferences`."""
+        generator = self._random("held-out demonstrations" if held_out else "demonstrations")
+        return [
+            {"input": prompt, "output": write_answer(generator, 1.0) + END} for prompt in pick_prompts(generator, count)
+        ]
 
     def training_flags(self, *, prompts_per_step: int = 8, samples_per_prompt: int = 4) -> dict[str, Any]:
         """Return flags of `train_ppo_ray`: `{**ctx.training_flags(), "actor.adam.lr": 1e-3}`.
@@ -80,3 +107,34 @@ class Context:
             "ckpt.disable_ds": True,
             "logger.logging_steps": 1,
         }
+
+    def supervised_flags(self, *, batch: int = 8) -> dict[str, Any]:
+        """Return flags of `train_sft`, `train_rm` and `train_dpo`: `{**ctx.supervised_flags(), "adam.lr": 1e-3}`.
+
+        They train the tiny model once over the rows, `batch` of them in each step: `batch * steps` rows make `steps`
+        steps. They log every step, evaluate and save the weights in the middle and at the end, and take a row's text
+        as it is, without a template around it.
+        """
+        half = (self.steps + 1) // 2
+        return {
+            "model.model_name_or_path": str(self.tiny_model),
+            "ds.attn_implementation": "sdpa",
+            "ds.param_dtype": "bf16",
+            "ds.zero_stage": 2,
+            "data.max_len": 64,
+            "data.input_template": "{}",  # without this flag `train_sft` puts "User: ... Assistant: " around a row
+            "train.batch_size": batch,
+            "train.micro_batch_size": batch,
+            "train.max_epochs": 1,
+            "train.seed": self.seed,
+            "eval.steps": half,
+            "ckpt.path": str(self.output_dir),
+            "ckpt.output_dir": str(self.output_dir / "final"),
+            "ckpt.save_steps": half,
+            "ckpt.save_hf": True,
+            "ckpt.disable_ds": True,
+            "logger.logging_steps": 1,
+        }
+
+    def _random(self, purpose: str) -> random.Random:
+        return random.Random(f"{purpose} {self.seed}")  # noqa: S311 - data, no secret

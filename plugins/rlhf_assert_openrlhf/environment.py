@@ -127,6 +127,9 @@ _ON_CPU = {
     "VLLM_TARGET_DEVICE": "cpu",
 }
 
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+"""What `torchrun` would set for a command that trains in one process; at port 0 its store takes any that is free."""
+
 
 def variables(environment: Environment, folder: Path, feed: Path) -> dict[str, str]:
     """Return the environment variables of a training, and put what its processes import into its folder.

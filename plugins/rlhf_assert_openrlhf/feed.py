@@ -76,6 +76,8 @@ class Feed:
                 )
             case "evaluation":
                 recorder.event("evaluation", step, metrics=line["metrics"])
+            case "event":
+                recorder.event(line["name"], step, **line["fields"])
             case "end":
                 self.ended = True
                 recorder.event("train_end")

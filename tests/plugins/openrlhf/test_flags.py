@@ -89,3 +89,12 @@ def test_the_flags_of_a_context_are_flags_of_the_installed_openrlhf(installed: E
     context = Context(seed=1, steps=4, output_dir=tmp_path, tiny_model=tmp_path, on_cpu=True)
     settings = check(context.training_flags(), parser_of(installed.package, "train_ppo_ray"))
     assert settings["train.batch_size"] == settings["rollout.batch_size"] * settings["rollout.n_samples_per_prompt"]
+
+
+@pytest.mark.parametrize("entry_point", ["train_sft", "train_rm", "train_dpo"])
+def test_the_flags_of_a_supervised_training_are_known_to_its_command(
+    installed: Environment, tmp_path: Path, entry_point: str
+) -> None:
+    context = Context(seed=1, steps=5, output_dir=tmp_path, tiny_model=tmp_path, on_cpu=True)
+    settings = check(context.supervised_flags(batch=4), parser_of(installed.package, entry_point))
+    assert (settings["train.batch_size"], settings["ckpt.save_steps"], settings["train.seed"]) == (4, 3, 1)

@@ -34,6 +34,35 @@ def test_a_row_without_input_is_refused(tmp_path: Path) -> None:
         materialise(OpenRLHFTraining(prompts=[{"prompt": "a"}]), tmp_path)
 
 
+PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [("train_sft", {"input": "p", "output": "a"}), ("train_rm", PAIR), ("train_dpo", PAIR)],
+)
+def test_rows_become_files_whose_columns_the_flags_name(tmp_path: Path, command: str, row: dict[str, str]) -> None:
+    flags = materialise(OpenRLHFTraining(entry_point=command, data=[row, row], evaluation=[row]), tmp_path)
+    for flag, count in (("data.dataset", 2), ("eval.dataset", 1)):
+        assert [json.loads(line) for line in Path(flags[flag]).read_text().splitlines()] == [row] * count
+    assert flags["eval.split"] == "train"
+    assert {flags[name] for name in flags if name.endswith("_key")} == set(row)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (OpenRLHFTraining(entry_point="train_dpo", prompts=[{"input": "a"}]), "train_dpo takes no prompts=: .* data="),
+        (OpenRLHFTraining(data=[PAIR]), "train_ppo_ray takes no data=: .* prompts="),
+        (OpenRLHFTraining(entry_point="train_rm", data=[{"prompt": "a", "chosen": "b"}]), "data has no `rejected`"),
+        (OpenRLHFTraining(entry_point="train_sft", evaluation=[{"input": "a"}]), "evaluation has no `output`"),
+    ],
+)
+def test_rows_that_a_command_does_not_take_are_refused(tmp_path: Path, training: OpenRLHFTraining, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        materialise(training, tmp_path)
+
+
 def test_a_reward_file_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine.py").touch()
     flags = materialise(OpenRLHFTraining(reward=tmp_path / "mine.py"), tmp_path)

@@ -1,0 +1,51 @@
+"""OpenRLHF's packaged scenarios learn, and are judged healthy, on several seeds."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from rlhf_assert import judge
+from rlhf_assert.check import Status
+from rlhf_assert.errors import MissingDependency
+from rlhf_assert.runner import Runner
+from rlhf_assert.scenarios import scenarios_of
+from rlhf_assert_openrlhf.environment import find_environment
+
+pytestmark = [pytest.mark.training, pytest.mark.slow]
+
+GAIN = {"openrlhf_sft": 0.2, "openrlhf_rm": 0.5, "openrlhf_dpo": 0.3}
+"""By how much the last third's mean must beat the first third's, in the unit of the scenario's own learning signal."""
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    try:
+        find_environment()
+    except MissingDependency as error:
+        pytest.skip(str(error))
+    return Runner(in_process=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("module", GAIN)
+def test_a_healthy_scenario_learns_and_passes_every_check(
+    runner: Runner, tmp_path: Path, module: str, seed: int
+) -> None:
+    scenario = scenarios_of(importlib.import_module(f"rlhf_scenarios.{module}"))[0]
+    run = runner.run(scenario, tmp_path / "run", seed=seed)
+
+    assert run.status == "completed", run.error
+    assert scenario.learns is not None
+    signal = run[scenario.learns].values
+    assert len(signal) == scenario.steps
+    third = len(signal) // 3
+    gain = signal[-third:].mean() - signal[:third].mean()
+    assert (-gain if scenario.learns == "loss" else gain) > GAIN[module]
+    assert set(run.promised) <= set(run.series)
+    checks = {check.name: check for check in judge(run).checks}
+    assert not [check for check in checks.values() if check.status is Status.FAIL]
+    assert checks["learning"].status is Status.PASS
+    assert len(run.checkpoints) == 2
