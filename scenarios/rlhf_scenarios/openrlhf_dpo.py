@@ -24,6 +24,6 @@ def dpo(ctx: Context) -> Any:
         flags={
             **ctx.supervised_flags(batch=BATCH),
             "model.beta": 0.1,
-            "adam.lr": 0.0005,
+            "adam.lr": 5e-4,
         },
     )

@@ -23,6 +23,6 @@ def reward_model(ctx: Context) -> Any:
         evaluation=ctx.preferences(32, held_out=True),
         flags={
             **ctx.supervised_flags(batch=BATCH),
-            "adam.lr": 0.001,
+            "adam.lr": 1e-3,
         },
     )

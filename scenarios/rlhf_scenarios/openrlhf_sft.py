@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
-@scenario(name="openrlhf-sft", backend="openrlhf", steps=40, tags=("sft",), learns="loss")
+@scenario(name="openrlhf-sft", backend="openrlhf", steps=60, tags=("sft",), learns="loss")
 def sft(ctx: Context) -> Any:
     """Train a tiny Qwen2 on answers that name animals only."""
     from rlhf_assert_openrlhf import OpenRLHFTraining
@@ -23,6 +23,6 @@ def sft(ctx: Context) -> Any:
         evaluation=ctx.demonstrations(32, held_out=True),
         flags={
             **ctx.supervised_flags(batch=BATCH),
-            "adam.lr": 0.001,
+            "adam.lr": 5e-4,
         },
     )

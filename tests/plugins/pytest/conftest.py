@@ -59,6 +59,12 @@ def test_too_fast(assert_kl_anomaly_free):
 """
 
 
+@pytest.fixture(autouse=True)
+def _without_openrlhf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is selected must not depend on what else the developer has installed."""
+    monkeypatch.delenv("RLHF_OPENRLHF_PYTHON", raising=False)
+
+
 @pytest.fixture
 def users_file(pytester: pytest.Pytester) -> Path:
     """A test file as a user writes it: a sound reward, a constant one, and a learning rate of 1.0."""
