@@ -12,6 +12,7 @@ import pytest  # noqa: TID253 - these are pytest tests
 
 from pytest_rlhf_assert.validation import OURS, SEVERITY, ValidationSession, current
 from rlhf_assert.faults import describe_fault
+from rlhf_assert.validation.log_score import idle_detectors
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import score_control, score_fault
 from rlhf_assert.validation.tables import told
@@ -59,6 +60,16 @@ def test_the_floor_is_reached(validation: ValidationSession) -> None:
     below = validation.results().below
     if below:
         pytest.fail("; ".join(below), pytrace=False)
+
+
+def test_every_detector_earns_its_place(validation: ValidationSession) -> None:
+    """Without it, a fault planted in the log of a healthy training is found later, or not at all."""
+    logs = validation.results().logs
+    if not logs:
+        pytest.skip("the long healthy trainings were not selected: there is no log to plant faults in")
+    idle = idle_detectors(logs)
+    if idle:
+        pytest.fail(f"nothing is lost without {', '.join(idle)}", pytrace=False)
 
 
 def _count_against(validation: ValidationSession, reason: str) -> None:

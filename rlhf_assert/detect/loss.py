@@ -20,18 +20,20 @@ TRIES = 8
 """A level is tested again 30 rows after a shift that did not matter, in two windows: so many tries split the rate."""
 ABOVE, FAR_ABOVE = 1.3, 1.75
 """Times the start: levels wander by a tenth, so a rise back to it is not yet worse than having learnt nothing."""
-LEARNT, GIVEN_BACK = 0.3, 0.6
-"""Share of the start that must have been gained, and share of that gain whose loss counts however low the loss is."""
+LEARNT, GIVEN_BACK, RISE = 0.15, 0.6, 0.18
+"""Share of the start that must have been gained, and share of that gain whose loss counts however low the loss is, if
+it is that share of the start besides."""
 
 
 @dataclass(slots=True)
 class LossRise:
     """Reports `loss-rise`: a level shift (see `level`, each of 4 rows or 12 of 16) of the loss upwards that matters.
 
-    It matters if the loss comes to 1.3 times its start (the median of the first 5 rows), or if 60 % of a gain of 30 %
-    or more of the start is lost. A warning; critical if the loss is 1.75 times its start 16 rows later: the model is
-    worse than the one that training began with. Only in logs without rewards, where the loss is what is minimised (SFT,
-    ORPO, DPO, KTO, reward models); a policy-gradient loss means nothing by its level.
+    It matters if the loss comes to 1.3 times its start (the median of the first 5 rows), or if 60 % of a gain is lost,
+    where both the gain and the loss of it are a good part of the start (15 and 18 %). A warning; critical if the loss
+    is 1.75 times its start 16 rows later: the model is worse than the one that training began with. Only in logs
+    without rewards, where the loss is what is minimised (SFT, ORPO, DPO, KTO, reward models); a policy-gradient loss
+    means nothing by its level.
 
     False alarms: its part of the run's budget. Needs 10 rows of a positive loss.
     """
@@ -71,7 +73,8 @@ class LossRise:
         for level in rose:
             now, start = self._now(level.window), median(self._start)
             gain = start - level.median
-            if now > ABOVE * start or (gain >= LEARNT * start and now - level.median >= GIVEN_BACK * gain):
+            lost = now - level.median
+            if now > ABOVE * start or (gain >= LEARNT * start and lost >= max(GIVEN_BACK * gain, RISE * start)):
                 onset = self._recent[-1 - min(level.back(), len(self._recent) - 1)][0]
                 self._warned, self._since = _anomaly(step, onset, now, level.median, start, Severity.warning), 0
                 return [self._warned]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.score import FaultScore
 from rlhf_assert.validation.signs import Sign
 from rlhf_assert.validation.statistics import Median, Rate
@@ -14,6 +15,7 @@ from rlhf_assert.validation.summary import AblationRow, Summary
 def answer(
     summaries: Sequence[Summary],
     calibration: Sequence[tuple[float, Rate]],
+    logs: Sequence[LogScore],
     ablation: Sequence[AblationRow],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def answer(
     Args:
         summaries: of every contender, ours first.
         calibration: (budget, observed share).
+        logs: of faults that were planted in logs.
         ablation: empty where it was not asked for.
         about: the command, the date, the profile, the versions.
     """
@@ -47,12 +50,25 @@ def answer(
         "controls": controls,
         "summary": {summary.contender: _summary(summary) for summary in summaries},
         "calibration": [{"budget": budget, "observed": _rate(observed)} for budget, observed in calibration],
+        "logs": [
+            {
+                **_log(score),
+                "onset": score.onset,
+                "detected": bool(score.finders),
+                "detector": next(iter(score.finders), None),
+                "delay": score.delay,
+                "finders": {source: sign.told - score.onset for source, sign in score.finders.items()},
+                "misdated": [_sign(sign) for sign in score.misdated],
+            }
+            for score in logs
+        ],
         "ablation": [
             {
                 "detector": row.source,
                 "not_found": [_training(score) for score in row.lost],
                 "found_later": [_training(score) for score in row.later],
                 "not_found_or_later_by_rows_alone": [_training(score) for score in row.among_rows],
+                "not_found_or_later_in_logs": [_log(score) for score in row.in_logs],
             }
             for row in ablation
         ],
@@ -61,6 +77,10 @@ def answer(
 
 def _training(score: FaultScore) -> dict[str, Any]:
     return {"fault": score.fault.kind, "scenario": score.scenario, "seed": score.seed}
+
+
+def _log(score: LogScore) -> dict[str, Any]:
+    return {"fault": score.fault, "scenario": score.scenario}
 
 
 def _found(score: FaultScore) -> dict[str, Any]:

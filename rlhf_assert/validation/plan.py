@@ -13,6 +13,9 @@ from rlhf_assert.faults import FAULTS, Fault, make_fault, parse_fault
 from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
 from rlhf_assert.train import injects_faults
 
+LONG_STEPS = 160
+"""Steps of the healthy training of each scenario in whose log faults are planted: shapes take a hundred rows."""
+
 ALGORITHMS = frozenset().union(*(kind.algorithms for kind in FAULTS.values()))
 
 
@@ -67,7 +70,7 @@ def chosen_profile(name: str, seeds: int | None = None) -> Profile:
 
 
 def plan(profile: Profile, scenarios: Sequence[Scenario], faults: Sequence[Fault]) -> tuple[Training, ...]:
-    """Return every training of a validation.
+    """Return every training of a validation: with faults, healthy, and one long healthy one of each scenario.
 
     Faults are tried in scenarios of the algorithms that they apply to; a scenario whose tags name no algorithm is tried
     with every fault, and the backend says which do not apply. Where a profile takes some of a fault's scenarios only,
@@ -91,7 +94,13 @@ def plan(profile: Profile, scenarios: Sequence[Scenario], faults: Sequence[Fault
     controls = [
         Training(scenario=scenario, seed=seed) for scenario, seed in product(scenarios, range(profile.control_seeds))
     ]
-    return (*found, *controls)
+    return (*found, *controls, *(_long(scenario, profile.control_seeds) for scenario in scenarios))
+
+
+def _long(scenario: Scenario, seed: int) -> Training:
+    steps = max(LONG_STEPS, scenario.steps)
+    longer = replace(scenario, steps=steps, time_limit=scenario.time_limit * steps / scenario.steps)
+    return Training(scenario=longer, seed=seed)
 
 
 def applies(fault: Fault, scenario: Scenario) -> bool:

@@ -13,11 +13,12 @@ from rlhf_assert.numbers import count
 from rlhf_assert.record import write_json
 from rlhf_assert.validation import tables
 from rlhf_assert.validation.answer import answer
+from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.picture import picture
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import Judged
 from rlhf_assert.validation.statistics import Rate
-from rlhf_assert.validation.summary import AblationRow, Floor, Summary, ablate, calibrate, summarise
+from rlhf_assert.validation.summary import AblationRow, Floor, Summary, ablate, calibrate, judge_logs, summarise
 
 JSON, MARKDOWN, PICTURE = "validation.json", "validation.md", "validation.svg"
 
@@ -29,6 +30,7 @@ class Results:
     Attributes:
         summaries: of every contender, ours first, then that of its detectors by rows alone.
         calibration: (budget, observed share of healthy runs with a warning).
+        logs: what the detectors of rows told about faults planted in the logs of long healthy trainings.
         ablation: empty where it was not asked for.
         inapplicable: trainings that could not be, with the reason.
         below: what does not reach the floor, in words.
@@ -37,6 +39,7 @@ class Results:
 
     summaries: tuple[Summary, ...]
     calibration: tuple[tuple[float, Rate], ...]
+    logs: tuple[LogScore, ...]
     ablation: tuple[AblationRow, ...]
     inapplicable: Mapping[Training, str]
     below: tuple[str, ...]
@@ -68,10 +71,12 @@ def conclude(
         with_ablation: judge again without each detector.
     """
     summaries = tuple(summarise(judged, name, severity) for name in judged[0].signs)
+    logs = judge_logs(judged)
     return Results(
         summaries=summaries,
         calibration=tuple(calibrate(judged)),
-        ablation=tuple(ablate(judged, severity)) if with_ablation else (),
+        logs=logs,
+        ablation=tuple(ablate(judged, severity, logs)) if with_ablation else (),
         inapplicable=inapplicable,
         below=tuple(summaries[0].below(floor)),
         about=about,
@@ -88,6 +93,8 @@ def every_table(results: Results) -> Iterator[tables.Table]:
         table = tables.faults(other)
         yield tables.Table(f"{table.title}, {other.contender}", table.columns, table.rows)
     yield tables.sources(ours)
+    if results.logs:
+        yield tables.log_faults(results.logs)
     yield tables.calibration(results.calibration)
     if results.ablation:
         yield tables.ablation(results.ablation)
@@ -132,7 +139,7 @@ def json_report(results: Results) -> dict[str, Any]:
     """Return the report for a program."""
     about = {**results.about, "below_the_floor": list(results.below)}
     about["not_tried"] = {training.key: why for training, why in results.inapplicable.items()}
-    return answer(results.summaries, results.calibration, results.ablation, about)
+    return answer(results.summaries, results.calibration, results.logs, results.ablation, about)
 
 
 def write(results: Results, folder: Path) -> tuple[Path, ...]:

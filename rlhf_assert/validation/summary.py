@@ -11,6 +11,8 @@ from rlhf_assert.detect import Severity, default_detectors
 from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.faults import FAULTS
+from rlhf_assert.validation.log_score import LogScore, score_logs
+from rlhf_assert.validation.plan import LONG_STEPS
 from rlhf_assert.validation.score import (
     OURS,
     ControlScore,
@@ -112,17 +114,19 @@ class AblationRow:
         lost: faults that are not found without it.
         later: faults that are found later.
         among_rows: faults that the detectors alone, by the logged rows, do not find without it, or find later.
+        in_logs: faults planted in long logs that are not found without it, or found later.
     """
 
     source: str
     lost: tuple[FaultScore, ...]
     later: tuple[FaultScore, ...]
     among_rows: tuple[FaultScore, ...]
+    in_logs: tuple[LogScore, ...] = ()
 
     @property
     def earns_its_place(self) -> bool:
         """Whether anything is lost without it."""
-        return bool(self.lost or self.later or self.among_rows)
+        return bool(self.lost or self.later or self.among_rows or self.in_logs)
 
 
 def summarise(judged: Sequence[Judged], contender: str, severity: Severity) -> Summary:
@@ -167,6 +171,11 @@ def by_fault(summary: Summary) -> list[FaultRow]:
     return rows
 
 
+def judge_logs(judged: Sequence[Judged]) -> tuple[LogScore, ...]:
+    """Plant faults in the logs of the long healthy trainings, and score what the detectors of rows tell."""
+    return score_logs([each.run for each in judged if not each.training.fault and len(each.run.rows) >= LONG_STEPS])
+
+
 def by_source(summary: Summary) -> list[SourceRow]:
     """Return a row for each detector and check that told anything, the one that found most first."""
     flagged = Counter(source for score in summary.controls for source in {sign.source for sign in score.findings})
@@ -201,12 +210,13 @@ def calibrate(judged: Sequence[Judged]) -> list[tuple[float, Rate]]:
     return points
 
 
-def ablate(judged: Sequence[Judged], severity: Severity) -> list[AblationRow]:
+def ablate(judged: Sequence[Judged], severity: Severity, logs: Sequence[LogScore] = ()) -> list[AblationRow]:
     """Score the trainings without each detector and each check that finds things by itself.
 
     Args:
         judged: what was told, with and (`Judged.without`) without each detector.
         severity: the severity from which a sign counts.
+        logs: what was told about faults that were planted in logs.
     """
     faulty = [each for each in judged if each.training.fault]
     detectors = {detector.name: None for detector in default_detectors()}
@@ -214,7 +224,9 @@ def ablate(judged: Sequence[Judged], severity: Severity) -> list[AblationRow]:
     rows = []
     for source in {**detectors, **checks}:
         lost, later = _loss(faulty, source, severity, set())
-        rows.append(AblationRow(source, lost, later, sum(_loss(faulty, source, severity, set(checks)), ())))
+        by_rows = sum(_loss(faulty, source, severity, set(checks)), ())
+        in_logs = tuple(score for score in logs if score.missed_without(source) or score.later_without(source))
+        rows.append(AblationRow(source, lost, later, by_rows, in_logs))
     return rows
 
 

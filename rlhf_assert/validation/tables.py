@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isinf, isnan
+from math import inf, isinf, isnan
 
 from rlhf_assert.faults import FAULTS
 from rlhf_assert.numbers import count
+from rlhf_assert.validation.log_faults import LOG_FAULTS
+from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.signs import Sign
-from rlhf_assert.validation.statistics import Median, Rate
+from rlhf_assert.validation.statistics import Median, Rate, median, rate
 from rlhf_assert.validation.summary import AblationRow, Summary, by_fault, by_source
 
 
@@ -90,6 +93,27 @@ def sources(summary: Summary) -> Table:
     return Table("By detector", columns, rows)
 
 
+def log_faults(scores: Sequence[LogScore]) -> Table:
+    """Return a row for each fault that was planted in logs."""
+    rows = []
+    for name in dict.fromkeys(score.fault for score in scores):
+        its = [score for score in scores if score.fault == name]
+        found = [score for score in its if score.finders]
+        first = Counter(next(iter(score.finders)) for score in found)
+        missed = ", ".join(score.scenario.removeprefix("trl-") for score in its if not score.finders)
+        rows.append(
+            (
+                LOG_FAULTS[name].summary,
+                rate_text(rate(len(found), len(its))),
+                delay_text(median([inf if score.delay is None else score.delay for score in its])),
+                ", ".join(f"{source} {number}" for source, number in first.most_common()) or "nothing",
+                missed or "nowhere",
+            )
+        )
+    columns = ("in the rows of a long healthy log", "found", "delay", "found first by", "missed in")
+    return Table("Planted in logs", columns, tuple(rows))
+
+
 def calibration(points: Sequence[tuple[float, Rate]]) -> Table:
     """Return a row for each budget."""
     rows = tuple((f"{budget:g}", rate_text(observed)) for budget, observed in points)
@@ -104,14 +128,19 @@ def ablation(rows: Sequence[AblationRow]) -> Table:
             str(len(row.lost)),
             str(len(row.later)),
             str(len(row.among_rows)),
-            ", ".join(dict.fromkeys(score.fault.kind for score in (*row.lost, *row.later, *row.among_rows)))
+            str(len(row.in_logs)),
+            ", ".join(
+                dict.fromkeys(
+                    [score.fault.kind for score in (*row.lost, *row.later, *row.among_rows)]
+                    + [score.fault for score in row.in_logs]
+                )
+            )
             or "nothing",
         )
         for row in rows
     )
-    return Table(
-        "Without it", ("detector or check", "not found", "found later", "of what rows alone show", "faults"), cells
-    )
+    columns = ("detector or check", "not found", "found later", "of what rows alone show", "planted in logs", "faults")
+    return Table("Without it", columns, cells)
 
 
 def misses(summary: Summary) -> Table:
