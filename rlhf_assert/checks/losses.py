@@ -12,8 +12,8 @@ from rlhf_assert.numbers import number
 from rlhf_assert.run import Run
 
 LOSSES = ("loss", "policy_loss", "value_loss")
-STAYS = 5
-"""Rows after which a value head that was merely initialised too large has come down."""
+STAYS, SETTLES = 5, 0.1
+"""Rows in which a critic that was merely initialised far off has come down to this share of its first loss."""
 
 
 def judge_losses(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Check, ...]:
@@ -26,8 +26,8 @@ def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) 
     """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
 
     A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it is
-    warned of, and fails if it is there still in the fifth row, since the advantages of those steps are noise; in a run
-    whose reward rises all the same it is a note.
+    warned of, and fails if in the fifth row it is there still and above a tenth of the first, since the advantages of
+    those steps are noise; in a run whose reward rises all the same it is a note.
     """
     if metric != "value_loss":
         return judge_curve(run, metric, fail_on=fail_on)
@@ -55,7 +55,9 @@ def _value_scale(run: Run) -> list[Anomaly]:
 def _value_severity(run: Run) -> Severity:
     if _learns(run):
         return Severity.info
-    return Severity.warning if begins_out_of_scale(run, STAYS) is None else Severity.critical
+    losses = run["value_loss"].values[:STAYS]
+    stays = begins_out_of_scale(run, STAYS) is not None and losses.min() > SETTLES * losses[0]
+    return Severity.critical if stays else Severity.warning
 
 
 def _learns(run: Run) -> bool:
