@@ -1,4 +1,4 @@
-"""What has to mean the CPU so that OpenRLHF, which is written for CUDA, trains without a GPU.
+"""What has to mean the CPU so that OpenRLHF, which is written for CUDA, trains without a GPU, on few cores.
 
 Each patch says what it changes and why, and checks that its target is the one that it was written for (openrlhf 0.11.2,
 vllm 0.29.0): a version that moved it stops the training with one line, before it can go wrong in silence. Nothing of
@@ -7,7 +7,9 @@ this is installed where there is CUDA.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -186,7 +188,26 @@ def linear_layers(module: Any) -> None:
     module.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm
 
 
+@after("ray._private.worker")
+def dashboard(module: Any) -> None:
+    """A Ray of its own starts without its dashboard: ten processes, each as busy at its start as a worker is.
+
+    Their modules must be up within 30 s, which two cores that start a training do not always leave them. The state of
+    Ray and its metrics pages are there without it.
+    """
+    original = module.init
+    if "include_dashboard" not in inspect.signature(original).parameters:
+        expect_parameters(original, "address", "include_dashboard")
+
+    @functools.wraps(original)
+    def init(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **{"include_dashboard": False, **kwargs})
+
+    module.init = init
+
+
 PATCHES = (
+    dashboard,
     torch_cuda,
     device_mesh,
     flash_attention,

@@ -12,6 +12,7 @@ import pytest
 from rlhf_assert_openrlhf.environment import Environment, variables
 
 MOVED = {
+    "ray/_private/worker.py": "def init(address=None): ...",
     "openrlhf/utils/distributed_util.py": "def stateless_init_process_group(host, port): ...",
     "openrlhf/trainer/ray/vllm_worker_wrap.py": "class WorkerWrap:\n    def update_weight(self, name): ...",
     "openrlhf/trainer/ppo_utils/replay_buffer.py": "class NaiveReplayBuffer:\n    def __init__(self, size): ...",
