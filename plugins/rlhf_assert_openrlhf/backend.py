@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -62,23 +63,15 @@ class OpenRLHFBackend:
             UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses.
             RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
         """
-        from rlhf_assert_openrlhf.context import Context
-        from rlhf_assert_openrlhf.training import OpenRLHFTraining, materialise
+        from rlhf_assert_openrlhf.training import materialise
 
         environment = find_environment()
-        model = tiny_model(environment)
         saved = (recorder.path / "checkpoints").resolve()
-        context = Context(seed=seed, steps=steps, output_dir=saved, tiny_model=model, on_cpu=environment.on_cpu)
-        training = scenario(context)
-        if not isinstance(training, OpenRLHFTraining):
-            raise UsageError(
-                f"{scenario.name}: its function returned {type(training).__name__}: return an OpenRLHFTraining(...), "
-                "and leave the launch to rlhf-assert"
-            )
+        training = build(scenario, environment, seed=seed, steps=steps, saved=saved)
         with private_folder() as folder:
             words, settings = command(environment, training, materialise(training, folder))
             described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
-            recorder.describe(**described, initial_weights=str(model))
+            recorder.describe(**described, initial_weights=str(tiny_model(environment)))
             feed_file = (recorder.path / "feed.jsonl").resolve()
             given = variables(environment, folder, feed_file)
             if training.entry_point in SUPERVISED:
@@ -117,6 +110,26 @@ class OpenRLHFBackend:
             raise RlhfAssertError(f"openrlhf did not end within {seconds:g} s, the scenario's time_limit")
         if status != 0:
             raise RlhfAssertError(f"openrlhf ended with exit status {status}: {last_error(output)}")
+
+
+def build(scenario: Scenario, environment: Environment, *, seed: int, steps: int, saved: Path) -> OpenRLHFTraining:
+    """Call a scenario's function.
+
+    Raises:
+        UsageError: it returned no training.
+    """
+    from rlhf_assert_openrlhf.context import Context
+    from rlhf_assert_openrlhf.training import OpenRLHFTraining
+
+    model = tiny_model(environment)
+    context = Context(seed=seed, steps=steps, output_dir=saved, tiny_model=model, on_cpu=environment.on_cpu)
+    training = scenario(context)
+    if not isinstance(training, OpenRLHFTraining):
+        raise UsageError(
+            f"{scenario.name}: its function returned {type(training).__name__}: return an OpenRLHFTraining(...), "
+            "and leave the launch to rlhf-assert"
+        )
+    return training
 
 
 def command(
@@ -158,6 +171,7 @@ def name_of_reward(reward: RewardFunction | Path | None) -> str:
     return reward.stem if isinstance(reward, Path) else getattr(reward, "__name__", "reward")
 
 
+@functools.cache
 def tiny_model(environment: Environment) -> Path:
     """Return the folder of the tiny model, built by OpenRLHF's own torch and transformers if need be."""
     return Path(run_inside(environment, "tiny_model").splitlines()[-1])

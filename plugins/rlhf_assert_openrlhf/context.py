@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlhf_assert_openrlhf.training import RewardFunction
 from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
 from rlhf_assert_trl.tiny import END
+
+if TYPE_CHECKING:
+    from rlhf_assert.scenarios import Scenario
 
 GOOD, POOR = 0.8, 0.1
 """Share of animals in the better and in the worse answer of a preference pair."""
@@ -66,6 +69,12 @@ class Context:
             {"input": prompt, "output": write_answer(generator, 1.0) + END} for prompt in pick_prompts(generator, count)
         ]
 
+    def trained(self, scenario: Scenario) -> Path:
+        """Return the folder of the model that another scenario trains; see `rlhf_assert_openrlhf.trained.trained`."""
+        from rlhf_assert_openrlhf.trained import trained
+
+        return trained(scenario)
+
     def training_flags(self, *, prompts_per_step: int = 8, samples_per_prompt: int = 4) -> dict[str, Any]:
         """Return flags of `train_ppo_ray`: `{**ctx.training_flags(), "actor.adam.lr": 1e-3}`.
 
@@ -106,6 +115,22 @@ class Context:
             "ckpt.save_hf": True,
             "ckpt.disable_ds": True,
             "logger.logging_steps": 1,
+        }
+
+    def critic_flags(self) -> dict[str, Any]:
+        """Return flags of `train_ppo_ray` with a critic, beside `training_flags`.
+
+        The critic starts as the tiny model with a new head. It gets one GPU, a reward model another, and actor and
+        critic are saved as DeepSpeed saves them.
+        """
+        return {
+            "critic.model_name_or_path": str(self.tiny_model),
+            "critic.num_nodes": 1,
+            "critic.num_gpus_per_node": 1,
+            "critic.save_value_network": True,
+            "reward.num_nodes": 1,
+            "reward.num_gpus_per_node": 1,
+            "ckpt.disable_ds": False,  # the critic is saved in no other form before the end
         }
 
     def supervised_flags(self, *, batch: int = 8) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import rlhf_assert
@@ -50,7 +50,7 @@ class Environment:
     python: Path
     prefix: Path
     package: Path
-    versions: Mapping[str, str]
+    versions: Mapping[str, str] = field(hash=False)
 
     @property
     def on_cpu(self) -> bool:

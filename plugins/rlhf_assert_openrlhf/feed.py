@@ -81,8 +81,6 @@ class Feed:
             case "end":
                 self.ended = True
                 recorder.event("train_end")
-            case "event":
-                recorder.event(line["name"], step, **line["fields"])
             case "failure":
                 name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
                 recorder.event(name, step, reason=line["message"])

@@ -46,4 +46,6 @@ def configuration(entry_point: str, settings: Mapping[str, Any]) -> dict[str, An
     config = {**settings, **{ours: settings[theirs] for ours, theirs in names.items() if theirs in settings}}
     if entry_point == "train_dpo":
         config["loss_type"] = "ipo" if settings.get("model.ipo_enable") else "sigmoid"
+    if entry_point == "train_ppo_ray":
+        config |= {"use_vllm": True, "kl_per_token": True}  # TRL's PPO generates itself, and logs a sum over tokens
     return {**config, "entry_point": entry_point}

@@ -110,7 +110,8 @@ def _endings(run: Run) -> list[Anomaly]:
 
 
 def _apart(run: Run, series: Series) -> list[Anomaly]:
-    highest = ONE_ENGINE if run.config.get("use_vllm") is False or run.info.get("algorithm") == "ppo" else LIMIT
+    own = run.config.get("use_vllm", run.info.get("algorithm") != "ppo") is False  # TRL's PPO has no such option
+    highest = ONE_ENGINE if own else LIMIT
     values, steps = series.values.tolist(), series.steps.tolist()
     for (index, value), (_, later) in pairwise(enumerate(values)):
         usual = max(values[:index]) if index >= SETTLED else float("inf")

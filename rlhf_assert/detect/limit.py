@@ -39,11 +39,11 @@ def kl_limit(row: Row, algorithm: str = "", config: Mapping[str, Any] | None = N
     """Return the limit of `kl_div` in nats: per token, or times the response length where the KL is a sequence sum.
 
     PPO and online DPO log a sum over the sequence, as does a log of unknown algorithm with a value loss in it, or with
-    an entropy that no single token can have.
+    an entropy that no single token can have; unless the configuration says `kl_per_token`.
     """
-    if algorithm not in _SEQUENCE_SUM and (algorithm or not _looks_summed(row)):
-        return LIMIT_PER_TOKEN
     config = config or {}
+    if config.get("kl_per_token") or (algorithm not in _SEQUENCE_SUM and (algorithm or not _looks_summed(row))):
+        return LIMIT_PER_TOKEN
     length = row.get("response_length")
     for known in (length, config.get("response_length"), config.get("max_new_tokens")):
         if isinstance(known, int | float) and 0 < known < math.inf:
@@ -57,6 +57,8 @@ def _looks_summed(row: Row) -> bool:
 
 def _limits(block: Block, algorithm: str, config: Mapping[str, Any]) -> FloatArray:
     """Return `kl_limit` of each row of a block: of shape (n,), or () where it is one for all."""
+    if config.get("kl_per_token"):
+        return np.array(LIMIT_PER_TOKEN)
     length, entropy = block.metrics.get("response_length"), block.metrics.get("entropy")
     otherwise = kl_limit({}, "ppo", config)  # of a sum in a row that tells no length
     sums = otherwise if length is None else np.where(length > 0.0, LIMIT_PER_TOKEN * length, otherwise)

@@ -60,7 +60,8 @@ def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None
     """Keep one record per sample of a batch of experiences: the fields of `rlhf_assert.run.Samples`, and some more.
 
     `rollout_logprob` is the mean log-probability per token that the engine reported, `logprob` the same by the trainer;
-    `return` is the shaped reward with the KL penalty in it, `reward` what the reward function said.
+    `return` is what a critic is to estimate, the mean over tokens, with the KL penalty in it; `reward` is what the
+    reward function or model said.
 
     Args:
         experiences: what `RemoteExperienceMaker.make_experience_batch` returned.
@@ -78,7 +79,7 @@ def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None
             "rollout_logprob": _masked_means(experience.rollout_log_probs, mask),
             "value": _masked_means(experience.values, mask),
             "difference": _list(experience.info.get("logprobs_diff")) if reference else None,
-            "return": _list(experience.info.get("return")),
+            "return": _masked_means(experience.returns, mask),
             "score": _list(experience.info.get("score")),
         }
         for row, prompt in enumerate(experience.prompts):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
-from rlhf_assert_openrlhf.inside.recording import guarded, record_metrics, tell
+from rlhf_assert_openrlhf.inside.recording import guarded, record_metrics, tell, tell_event
 from rlhf_assert_trl.reference import reference_fingerprint
 
 
@@ -55,7 +55,7 @@ class Watch:
 
     def _tell_reference(self, name: str, step: int | None) -> None:
         if self._reference is not None:
-            tell("event", name=name, step=step, fields={"fingerprint": self._reference})
+            tell_event(name, step, fingerprint=self._reference)
 
 
 def watch(trainer: Any) -> None:
@@ -151,7 +151,7 @@ def saved_weights(module: Any) -> None:
 def _tell_saved(folder: str) -> None:
     number = folder.rstrip("/").rpartition("global_step")[2].removesuffix("_hf")
     if number.isdigit():
-        tell("event", name="save", step=int(number), fields={})
+        tell_event("save", int(number))
 
 
 HOOKS = (sft, reward_model, dpo, saved_weights)

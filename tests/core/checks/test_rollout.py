@@ -32,6 +32,11 @@ def test_dropout_in_one_engine(make_run, vllm):
     assert check.status is (Status.PASS if vllm else Status.FAIL)
 
 
+@pytest.mark.parametrize(("config", "status"), [({}, Status.FAIL), ({"use_vllm": True}, Status.PASS)])
+def test_ppo_generates_itself_unless_it_says_that_an_engine_does(make_run, config, status):
+    assert judge_rollout(make_run(rows_with([0.05] * 10), algorithm="ppo", config=config)).status is status
+
+
 @pytest.mark.parametrize(("after", "limit"), [(0.02, "0.010"), (0.4, "0.010")])
 def test_stale_weights_from_a_step_on(make_run, after, limit):
     check = judge_rollout(make_run(rows_with([3e-7] * 9 + [after] * 10)))

@@ -104,6 +104,7 @@ def test_no_penalty_is_named_as_the_cause(find: Any) -> None:
         ({}, "ppo", {"response_length": 16}, 16.0),
         ({"response_length": 8.0}, "ppo", {"response_length": 16}, 8.0),
         ({}, "online-dpo", {"max_new_tokens": 24}, 24.0),
+        ({"response_length": 8.0}, "ppo", {"response_length": 16, "kl_per_token": True}, 1.0),
     ],
 )
 def test_the_limit_knows_what_the_kl_is_a_sum_of(
@@ -128,3 +129,13 @@ def test_an_entropy_that_no_token_can_have_tells_of_sums_over_the_sequence() -> 
     assert kl_limit({"kl_div": 2.0, "entropy": 3.0}) == 1.0
     assert kl_limit({"kl_div": 2.0, "entropy": 40.0, "response_length": 20.0}) == 20.0
     assert kl_limit({"kl_div": 2.0, "entropy": 40.0}, "grpo") == 1.0
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_a_mean_per_token_of_a_trainer_with_a_critic_runs_away_from_the_limit_of_a_token(
+    find: Any, per_token: bool
+) -> None:
+    """2 to 5 nats: a sum over 20 tokens may well be that, a mean per token is lost."""
+    rows = [{"kl_div": 0.001 * step, "value_loss": 0.5, "response_length": 20.0} for step in range(1, 10)]
+    rows += [{"kl_div": 2.0 + 0.1 * step, "value_loss": 0.5, "response_length": 20.0} for step in range(30)]
+    assert bool(find(KLRunaway("ppo", {"kl_per_token": per_token}), rows)) is per_token
