@@ -32,6 +32,8 @@ class Feed:
         self._file = file
         self._recorder = recorder
         self._offset = 0
+        self._step = 0
+        self._beside: dict[str, float] = {}
         info = recorder.info
         self._reward = str(((info.get("config") or {}).get("reward_functions") or ["reward"])[0])
         self._monitor = Monitor(
@@ -65,7 +67,9 @@ class Feed:
         recorder, step = self._recorder, line.get("step")
         match line["kind"]:
             case "metrics" if step is not None:
-                metrics = recorder.row(step, line["metrics"])
+                self._step = step
+                metrics = recorder.row(step, {**self._beside, **line["metrics"]})
+                self._beside.clear()
                 recorder.event("log", step)
                 for anomaly in self._monitor.update(step, metrics):
                     recorder.event("anomaly", step, **encode_anomaly(anomaly))
@@ -77,10 +81,35 @@ class Feed:
             case "evaluation":
                 recorder.event("evaluation", step, metrics=line["metrics"])
             case "event":
-                recorder.event(line["name"], step, **line["fields"])
+                recorder.event(line["name"], self._step if step is None else step, **line["fields"])
+                if line["name"] == "actors" and self.begun:
+                    self._beside |= actor_metrics(line["fields"])
             case "end":
                 self.ended = True
                 recorder.event("train_end")
             case "failure":
                 name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
                 recorder.event(name, step, reason=line["message"])
+
+
+def actor_metrics(look: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics that a look at Ray adds to the next step: see `rlhf_assert_openrlhf.inside.actors`.
+
+    `ray_actor_utilization` is the share of time in which the actors that hold a model or an engine ran a task, on
+    average since the look before.
+    """
+    living = [actor for actor in look["actors"] if actor["state"] == "ALIVE"]
+    shares: dict[str, list[float]] = {}
+    for actor in living:
+        if actor["worker"] and "utilization" in actor:
+            shares.setdefault(actor["class"], []).append(actor["utilization"])
+    found = {"actors/alive": float(len(living))}
+    every = [share for own in shares.values() for share in own]
+    if every:
+        found["ray_actor_utilization"] = sum(every) / len(every)
+    found |= {f"actors/{name}/utilization": sum(own) / len(own) for name, own in shares.items()}
+    for name in ("cpu", "memory", "object_store"):
+        told = [node[name] for node in look["nodes"] if name in node]
+        if told:
+            found[f"actors/node_{name}"] = max(told)
+    return found

@@ -22,6 +22,9 @@ _ONLINE_NAMES = {
     "learning_rate": "actor.adam.lr",
     "beta": "algo.kl.init_coef",
     "max_new_tokens": "rollout.max_new_tokens",
+    "estimator": "algo.advantage.estimator",
+    "reward_normalization": "reward.normalize_enable",
+    "packing": "ds.packing_samples",
 }
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlhf_assert.checkpoints.header import TensorEntry, read_header
 from rlhf_assert.checkpoints.issues import Issue, critical, warning
+from rlhf_assert.checkpoints.partitioned import find_partitioned, newest_steps, read_partitioned
 
 INDEX = "model.safetensors.index.json"
+RECORDED = ("estimator", "reward_normalization", "packing")
+"""Settings of `run.json` that say how the weights came about."""
 _SHARD = re.compile(r".+-\d+-of-\d+\.safetensors")
 
 
@@ -28,6 +32,8 @@ class Checkpoint:
         scheduler: `scheduler.pt`, or None.
         trainer_state: the content of `trainer_state.json`, empty if there is none.
         config: the content of `config.json`, empty if there is none.
+        facts: what else it says of its training, for a reader: `zero_stage`, `ranks`, `estimator` and the like.
+        moments: the files of all ranks with Adam's moments, where each rank wrote its own.
     """
 
     path: Path
@@ -38,11 +44,13 @@ class Checkpoint:
     scheduler: Path | None
     trainer_state: dict[str, Any]
     config: dict[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    moments: tuple[Path, ...] = ()
 
     @property
     def step(self) -> int | None:
         """The step at which it was saved, by its trainer state or else by its name, or None."""
-        step = self.trainer_state.get("global_step")
+        step = self.trainer_state.get("global_step", self.facts.get("global_step"))
         if type(step) is int:
             return step
         number = re.search(r"(\d+)$", self.path.name)
@@ -55,6 +63,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Weights are looked for as transformers looks for them: `model.safetensors`, then the index of the shards, then a
     lone adapter or other safetensors file. Pickled weights are never opened.
     """
+    partitioned = find_partitioned(path)
+    if partitioned is not None:
+        return _open_partitioned(path, partitioned)
     folder = path if path.is_dir() else path.parent
     issues: list[Issue] = []
     if path.is_dir():
@@ -93,6 +104,36 @@ def open_checkpoint(path: Path) -> Checkpoint:
         trainer_state=state,
         config=config,
     )
+
+
+def _open_partitioned(path: Path, folder: Path) -> Checkpoint:
+    """Return the checkpoint that the ranks of a training wrote, each its own files."""
+    entries, issues, facts = read_partitioned(folder)
+    steps = newest_steps(path)
+    if len(set(steps.values())) > 1:
+        told = ", ".join(f"{name} at {step}" for name, step in steps.items())
+        issues.append(warning("unequal-steps", f"{path.name}: {told}", penalty=0.5))
+    return Checkpoint(
+        path=folder,
+        tensors=tuple(entries),
+        issues=tuple(issues),
+        files=tuple(dict.fromkeys(entry.file for entry in entries)),
+        optimizer=None,
+        scheduler=None,
+        trainer_state={},
+        config={},
+        moments=tuple(facts.pop("moments", ())),
+        facts={**facts, **_of_the_run(folder)},
+    )
+
+
+def _of_the_run(folder: Path) -> dict[str, Any]:
+    """Return what the run directory that a checkpoint lies in, if any, says of how it was trained."""
+    for parent in list(folder.resolve().parents)[:4]:
+        if (parent / "run.json").is_file():
+            config = _json(parent / "run.json")[0].get("config") or {}
+            return {name: config[name] for name in RECORDED if name in config}
+    return {}
 
 
 def _weight_files(folder: Path) -> tuple[tuple[Path, ...], dict[str, str] | None, tuple[Issue, ...]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlhf_assert.checkpoints.drift import CheckpointDrift, by_name, measure_drift
 from rlhf_assert.checkpoints.formats import open_checkpoint
@@ -30,11 +31,14 @@ ADVICE = {
     "non-finite-weight": "go back to the last checkpoint that is finite; look for an overflow before this one",
     "optimizer-not-judged": "",
     "truncated-file": "copy or save the checkpoint again: the disk was full or the save was cut off",
+    "unequal-steps": "resume from a step that all models have, by the folders' names, and not by `latest`",
     "unreadable-file": "check the file's permissions",
     "unsafe-optimizer": "do not load this file; where does it come from?",
     "zero-moments": "check that the loss depends on the parameters that are trained",
 }
 """Issue -> what to do about it."""
+IN_STATE = ("global_step", "learning_rate")
+"""Facts that the training state tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class CheckpointHealth:
         training_state: step, learning rate and Adam's moments.
         drift: distance from the reference, if one was given and both could be read.
         recommendations: what to do, in the order of the issues.
+        facts: what else it says of its training: `zero_stage`, `ranks`, `estimator` and the like.
     """
 
     path: Path
@@ -62,6 +67,7 @@ class CheckpointHealth:
     training_state: TrainingState
     drift: CheckpointDrift | None
     recommendations: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def step(self) -> int | None:
@@ -75,7 +81,8 @@ def inspect_checkpoint(
     """Judge a checkpoint in one pass over its weights; whatever is wrong with it is an issue, never an exception.
 
     Args:
-        path: a folder as transformers saves it, a safetensors file, or the index of a sharded one.
+        path: a folder as transformers saves it, a safetensors file, the index of a sharded one, or a folder that the
+            ranks of a training wrote to resume from (see `partitioned`).
         reference: another checkpoint to measure drift against, in the same pass.
         optimizer: whether to open `optimizer.pt` too (see `read_training_state`).
     """
@@ -104,6 +111,7 @@ def inspect_checkpoint(
         training_state=state,
         drift=measure_drift(checkpoint, other, tensors) if other and other.tensors and tensors else None,
         recommendations=tuple(line for line in advice if line),
+        facts={name: value for name, value in checkpoint.facts.items() if name not in IN_STATE},
     )
 
 

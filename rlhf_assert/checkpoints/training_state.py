@@ -12,6 +12,7 @@ import numpy as np
 
 from rlhf_assert.checkpoints.formats import Checkpoint
 from rlhf_assert.checkpoints.issues import Issue, critical, note
+from rlhf_assert.checkpoints.partitioned import read_moments
 from rlhf_assert.checkpoints.statistics import dot
 
 
@@ -59,6 +60,8 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
         "learning_rate": rates[-1] if rates else math.nan,
         "learning_rates": rates,
     }
+    if checkpoint.moments and optimizer:
+        return _partitioned_state(checkpoint, found)
     if checkpoint.optimizer is None:
         return TrainingState(**found, unjudged="the checkpoint has no optimizer.pt"), ()
     if not optimizer:
@@ -74,6 +77,17 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
     if isinstance(rate, int | float) or hasattr(rate, "item"):
         found["learning_rate"] = float(rate)
     moments, issues = _moments(loaded.get("state"))
+    return TrainingState(**found, **moments), issues
+
+
+def _partitioned_state(checkpoint: Checkpoint, found: dict[str, Any]) -> tuple[TrainingState, tuple[Issue, ...]]:
+    """Return the training state that the ranks wrote, each its share of Adam's moments."""
+    rate = checkpoint.facts.get("learning_rate")
+    found["learning_rate"] = math.nan if rate is None else float(rate)
+    parameters = {
+        f"{key} of {name}": one for name, state in read_moments(checkpoint.moments) for key, one in state.items()
+    }
+    moments, issues = _moments(parameters, "the ranks' files")
     return TrainingState(**found, **moments), issues
 
 
@@ -95,13 +109,13 @@ def _load(file: Path) -> Mapping[str, Any] | Issue | str:
     return loaded
 
 
-def _moments(state: Any) -> tuple[dict[str, Any], tuple[Issue, ...]]:
+def _moments(state: Any, where: str = "optimizer.pt") -> tuple[dict[str, Any], tuple[Issue, ...]]:
     """Return the size of Adam's moments and what is wrong with them."""
     parameters = list(state.items()) if isinstance(state, Mapping) else []
     pairs = [(key, one) for key, one in parameters if isinstance(one, Mapping) and "exp_avg_sq" in one]
     if not pairs:
         reason = "it holds no Adam moments" if parameters else "it has not stepped yet"
-        return {"unjudged": reason}, (note("optimizer-not-judged", f"optimizer.pt: {reason}"),)
+        return {"unjudged": reason}, (note("optimizer-not-judged", f"{where}: {reason}"),)
     issues: list[Issue] = []
     count, first, second = 0, 0.0, 0.0
     for key, one in pairs:
@@ -113,10 +127,10 @@ def _moments(state: Any) -> tuple[dict[str, Any], tuple[Issue, ...]]:
             total, squares, bad, negative = _sizes(_blocks(moment))
             found.append((total, squares))
             if bad:
-                detail = f"optimizer.pt: {name} of parameter {key}: {bad} elements are not finite"
+                detail = f"{where}: {name} of parameter {key}: {bad} elements are not finite"
                 issues.append(critical("non-finite-moment", detail))
             elif name == "exp_avg_sq" and negative:
-                detail = f"optimizer.pt: {name} of parameter {key}: {negative} elements are below 0, a mean of squares"
+                detail = f"{where}: {name} of parameter {key}: {negative} elements are below 0, a mean of squares"
                 issues.append(critical("negative-moment", detail))
         if len(found) == 2:
             count += int(one["exp_avg_sq"].numel())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlhf_assert.checks.actors import judge_actors
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
 from rlhf_assert.checks.completion import judge_completion
@@ -23,6 +24,7 @@ from rlhf_assert.checks.rollout import judge_rollout
 from rlhf_assert.checks.system import judge_system
 
 __all__ = [
+    "judge_actors",
     "judge_checkpoints",
     "judge_completion",
     "judge_data",

@@ -95,6 +95,7 @@ def _print(path: str, health: CheckpointHealth, verdict: str) -> None:
         if value == value  # noqa: PLR0124 - not NaN: the checkpoint tells
     ]
     _row("state", [", ".join(told)] if told else [])
+    _row("training", [", ".join(f"{name.replace('_', ' ')} {value}" for name, value in health.facts.items())])
     _row("optimizer", [f"not judged: {state.unjudged}"] if state.unjudged else [])
     if health.drift is not None:
         moved = sorted(health.drift.tensors.items(), key=lambda item: -item[1])[:SHOWN]

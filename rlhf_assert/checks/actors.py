@@ -1,0 +1,149 @@
+"""The actors of a distributed training: they live, nothing restarted them, none stalls, and equals work equally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rlhf_assert.causes.processes import deaths, named
+from rlhf_assert.check import Check
+from rlhf_assert.checks.outcome import evidence_of, failed, passed, serious, skipped
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.numbers import count, number, share
+from rlhf_assert.run import Run
+
+NAME = "actors"
+STALL, LONGER = 60.0, 10.0
+"""A stall: seconds without a step that ended, and as a multiple of the longest step."""
+IMBALANCE = {Severity.critical: 0.1, Severity.warning: 0.33}
+"""Least work of an actor over the most of another of its class."""
+FEWEST_LOOKS, LEAST_SECONDS, LEAST_WORK = 3, 10.0, 0.1
+
+
+def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
+    """Judge the actors by the looks that were taken at them (events `actors`, and `process_lost`).
+
+    - Death: an actor died, and neither its owner had ended it nor its owner's end; or another process of the training
+      was lost, or a node. What died is named, with the runtime's own words.
+    - Restart: an actor that was restarted has lost its state, its weights among it.
+    - Stall: the training did not end, and at the last look no step had ended for `STALL` seconds and `LONGER` times the
+      longest step; the task that began last is what the others wait for.
+    - Imbalance: of one class, an actor worked less than `IMBALANCE` of the time of another, over at least
+      `FEWEST_LOOKS` looks since the first step, where the other worked a tenth of the time.
+
+    False alarms: too few requests for all engines are an imbalance, and a reason for fewer engines.
+    """
+    looks = [event for event in run.events if event.get("event") == "actors" and event.get("actors")]
+    lost = [event for event in run.events if event.get("event") == "process_lost"]
+    if not looks and not lost:
+        return skipped(NAME, "the training has no actors, or none was recorded")
+    found = [*_died(run), *_nodes(looks), *_restarted(looks), *_stalled(run, looks), *_uneven(run, looks)]
+    failing = serious(found, fail_on)
+    if failing:
+        lead = failing[0]
+        drawn = [name for name in ("ray_actor_utilization", "step_time") if name in run.series]
+        evidence = [*dict.fromkeys(sign.summary for sign in failing[1:4]), *evidence_of(failing[:1])]
+        return failed(run, NAME, lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
+    living = [actor for actor in (looks[-1]["actors"] if looks else ()) if actor.get("state") == "ALIVE"]
+    classes = sorted({str(actor["class"]) for actor in living})
+    headline = f"{count(len(living), 'actor')} of {len(classes)} classes alive, none restarted"
+    drawn = [name for name in ("ray_actor_utilization",) if name in run.series]
+    return passed(NAME, headline, drawn, found, note=count(len(living), "actor"))
+
+
+def _died(run: Run) -> list[Anomaly]:
+    return [
+        _sign(
+            "process-died",
+            max(1, death.step),
+            f"{death.what} died: {death.reason}",
+            "its own last words are in output.log of the run directory; dmesg tells whether memory ran out",
+        )
+        for death in deaths(run)
+    ]
+
+
+def _nodes(looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+    gone = {
+        str(node["node"]): int(look.get("step") or 1)
+        for look in reversed(looks)
+        for node in look.get("nodes") or ()
+        if not node.get("alive", True)
+    }
+    return [
+        _sign("node-lost", max(1, step), f"node {node} was lost", "look at that machine: its power, network and memory")
+        for node, step in gone.items()
+    ]
+
+
+def _restarted(looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+    first: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for look in looks:
+        for actor in look["actors"]:
+            if actor.get("restarts"):
+                first.setdefault(str(actor.get("id")), (int(look.get("step") or 1), actor))
+    return [
+        _sign(
+            "actor-restarted",
+            max(1, step),
+            f"{named(actor)} was restarted {count(int(actor['restarts']), 'time')}: its state is lost",
+            "find out why it died, in output.log; an actor that holds weights must not be restarted silently",
+        )
+        for step, actor in first.values()
+    ]
+
+
+def _stalled(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+    ends = [float(event["time"]) for event in run.events if event.get("event") == "log" and "time" in event]
+    if run.status == "completed" or len(ends) < 2 or not looks:
+        return []
+    longest = max(later - earlier for earlier, later in pairwise(ends))
+    still = float(looks[-1]["time"]) - ends[-1]
+    if still <= max(STALL, LONGER * longest):
+        return []
+    tasks = [actor for actor in looks[-1]["actors"] if actor.get("task")]
+    waits = min(tasks, key=lambda actor: float(actor.get("seconds") or 0.0), default=None)
+    where = f": {named(waits)} runs {waits['task']} since {number(waits['seconds'])} s" if waits else ""
+    return [
+        _sign(
+            "actor-stalled",
+            run.steps + 1,
+            f"no step ended for {number(still)} s, the longest took {number(longest)} s{where}",
+            "py-spy dump of that process shows what it waits for",
+        )
+    ]
+
+
+def _uneven(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+    begun = next((float(event["time"]) for event in run.events if event.get("event") == "train_begin"), None)
+    judged = [look for look in looks if begun is not None and float(look["time"]) - float(look["window"]) >= begun]
+    seconds = sum(float(look["window"]) for look in judged)
+    if len(judged) < FEWEST_LOOKS or seconds < LEAST_SECONDS:
+        return []
+    work: dict[str, dict[str, float]] = {}
+    for look in judged:
+        for actor in look["actors"]:
+            if actor.get("worker") and actor.get("state") == "ALIVE" and "utilization" in actor:
+                own = work.setdefault(str(actor["class"]), {})
+                own[str(actor["id"])] = own.get(str(actor["id"]), 0.0) + actor["utilization"] * look["window"]
+    found = []
+    for name, own in work.items():
+        least, most = min(own.values()) / seconds, max(own.values()) / seconds
+        severity = next((severity for severity, limit in IMBALANCE.items() if least < limit * most), None)
+        if len(own) > 1 and most >= LEAST_WORK and severity is not None:
+            sign = _sign(
+                "actors-uneven",
+                1,
+                f"{name}: one of {len(own)} worked {share(least)} of the time, another {share(most)}",
+                "look at how requests are spread over them, or take fewer",
+                severity,
+            )
+            found.append(sign)
+    return found
+
+
+def _sign(kind: str, onset: int, summary: str, remedy: str, severity: Severity = Severity.critical) -> Anomaly:
+    return Anomaly(
+        kind=kind, metric="ray_actor_utilization", severity=severity, onset=onset, summary=summary, remedy=remedy
+    )
