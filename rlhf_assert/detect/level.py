@@ -49,6 +49,7 @@ class Level:
     Args:
         window: 4, 8 or 16 rows.
         tries: tests that share the rate of one check, for example its windows.
+        most: rows of the past that count at most; fewer see less of a learning curve, and rate its noise less well.
 
     Attributes:
         window: the same.
@@ -63,6 +64,7 @@ class Level:
         "_high",
         "_low",
         "_mask",
+        "_most",
         "_outside",
         "_quiet",
         "_rows",
@@ -73,9 +75,9 @@ class Level:
         "window",
     )
 
-    def __init__(self, window: int = WINDOW, tries: int = 1) -> None:
-        self.window, self._tries = window, tries
-        self.values: deque[float] = deque(maxlen=window + MAX_PAST)
+    def __init__(self, window: int = WINDOW, tries: int = 1, most: int = MAX_PAST) -> None:
+        self.window, self._tries, self._most = window, tries, most
+        self.values: deque[float] = deque(maxlen=window + most)
         self.median = self.spread = 0.0
         self._outside, self._mask = OUTSIDE[window], (1 << window) - 1
         self._low, self._high = -math.inf, math.inf
@@ -152,7 +154,7 @@ class Level:
     def _refresh(self, threshold: float) -> None:
         values = list(self.values)
         before = self._rows - self.window
-        take = min(max(before // 2, min(before, 30)), MAX_PAST)
+        take = min(max(before // 2, min(before, 30)), self._most)
         past = values[-self.window - take : -self.window]
         ordered = sorted(past)
         self.median = level = ordered[take // 2]

@@ -18,6 +18,8 @@ START = 5
 SUSTAINED = 16
 TRIES = 8
 """A level is tested again 30 rows after a shift that did not matter, in two windows: so many tries split the rate."""
+LOCAL = 16
+"""Rows of the past of a third window, to which a steep start is no noise."""
 ABOVE, FAR_ABOVE = 1.3, 1.75
 """Times the start: levels wander by a tenth, so a rise back to it is not yet worse than having learnt nothing."""
 LEARNT, GIVEN_BACK, RISE = 0.15, 0.6, 0.18
@@ -28,6 +30,8 @@ it is that share of the start besides."""
 @dataclass(slots=True)
 class LossRise:
     """Reports `loss-rise`: a level shift (see `level`, each of 4 rows or 12 of 16) of the loss upwards that matters.
+
+    The 12 of 16 are compared with 16 rows, too: in a short log the steep start is most of what there was.
 
     It matters if the loss comes to 1.3 times its start (the median of the first 5 rows), or if 60 % of a gain is lost,
     where both the gain and the loss of it are a good part of the start (15 and 18 %). A warning; critical if the loss
@@ -40,7 +44,9 @@ class LossRise:
 
     budget: Budget = field(default_factory=Budget)
     name: str = "loss-rise"
-    _levels: tuple[Level, ...] = field(default_factory=lambda: (Level(SHORT, TRIES), Level(LONG, TRIES)))
+    _levels: tuple[Level, ...] = field(
+        default_factory=lambda: (Level(SHORT, TRIES), Level(LONG, TRIES), Level(LONG, TRIES, LOCAL))
+    )
     _start: list[float] = field(default_factory=list)
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=SUSTAINED))
     _warned: Anomaly | None = None

@@ -96,3 +96,17 @@ def test_merged_blocks_hold_the_moments_of_their_rows(find: Any) -> None:
         mean = math.fsum(part) / 16
         assert block.mean == pytest.approx(mean)
         assert block.squares == pytest.approx(sum((value - mean) ** 2 for value in part))
+
+
+@pytest.mark.parametrize(("level", "onsets"), [(0.17, 1), (0.4, 0)])
+def test_a_fall_that_no_single_row_shows(find: Any, level: float, onsets: int) -> None:
+    """Eight samples of 0 or 1 a row."""
+    source = random.Random(0)
+    chances = [0.5] * 100 + [level] * 100
+    rows: Rows = [{"reward": sum(source.random() < chance for _ in range(8)) / 8} for chance in chances]
+
+    found = find(RewardDrift(), rows)
+
+    assert find(RewardCollapse(), rows) == []
+    assert [anomaly.severity for anomaly in found] == [Severity.warning] * onsets
+    assert all(97 <= anomaly.onset <= 105 for anomaly in found)
