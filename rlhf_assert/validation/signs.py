@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rlhf_assert.check import Check, Status
-from rlhf_assert.checks import completion, learning
+from rlhf_assert.checks import (
+    completion,
+    judge_checkpoints,
+    judge_data,
+    judge_entropy,
+    judge_gradients,
+    judge_kl,
+    judge_objective,
+    judge_optimizer,
+    judge_reference,
+    judge_resources,
+    judge_rewards,
+    judge_rollout,
+    learning,
+)
 from rlhf_assert.checks.completeness import NAME as COMPLETENESS
 from rlhf_assert.detect import Anomaly, Detector, Severity, discover
 from rlhf_assert.detect.scan import detectors_for
@@ -97,31 +112,49 @@ def check_signs(run: Run, verdict: Verdict, detected: Iterable[Sign]) -> tuple[S
     """
     known = {(sign.kind, sign.metric, sign.onset) for sign in detected}
     found = []
-    for check in verdict.checks:
-        own = [anomaly for anomaly in check.anomalies if _identity(anomaly) not in known]
-        if check.status is Status.FAIL and not check.anomalies:
-            own = [_wordless(run, check)]
-        found += [_sign(check.name, check.name, anomaly, _told(run, check, anomaly)) for anomaly in own]
+    with TemporaryDirectory(prefix="rlhf-assert-prefix-") as folder:
+        up_to = cache(lambda step: prefix(run, step, Path(folder) / str(step)))
+        for check in verdict.checks:
+            own = [anomaly for anomaly in check.anomalies if _identity(anomaly) not in known]
+            if check.status is Status.FAIL and not check.anomalies:
+                own = [_wordless(run, check)]
+            found += [_sign(check.name, check.name, anomaly, _told(run, check, anomaly, up_to)) for anomaly in own]
     return tuple(found)
 
 
-def _told(run: Run, check: Check, anomaly: Anomaly) -> int:
+def _told(run: Run, check: Check, anomaly: Anomaly, up_to: Callable[[int], Run]) -> int:
     """Return the first step up to which the record of the run gives this finding, by bisection."""
     if check.name in AT_THE_END or anomaly.onset > run.steps:
         return max(run.steps, anomaly.onset)
     low, high = max(1, min(anomaly.onset, run.steps)), run.steps
-    with TemporaryDirectory(prefix="rlhf-assert-prefix-") as folder:
-        while low < high:
-            middle = (low + high) // 2
-            if _shows(prefix(run, middle, Path(folder) / str(middle)), check.name, anomaly):
-                high = middle
-            else:
-                low = middle + 1
+    while low < high:
+        middle = (low + high) // 2
+        if _shows(up_to(middle), check.name, anomaly):
+            high = middle
+        else:
+            low = middle + 1
     return high
 
 
+ALONE: Mapping[str, Callable[[Run], Check]] = {
+    "kl": judge_kl,
+    "entropy": judge_entropy,
+    "gradients": judge_gradients,
+    "optimizer": judge_optimizer,
+    "objective": judge_objective,
+    "reference": judge_reference,
+    "rollout": judge_rollout,
+    "data": judge_data,
+    "rewards": judge_rewards,
+    "checkpoints": judge_checkpoints,
+    "resources": judge_resources,
+}
+"""Checks that can be asked alone, which spares a bisection all the others."""
+
+
 def _shows(run: Run, name: str, anomaly: Anomaly) -> bool:
-    check = next((check for check in judge(run).checks if check.name == name), None)
+    checks = (ALONE[name](run),) if name in ALONE else judge(run).checks
+    check = next((check for check in checks if check.name == name), None)
     if check is None:
         return False
     return any(found.kind == anomaly.kind and found.severity >= anomaly.severity for found in check.anomalies) or (

@@ -11,7 +11,8 @@ from rlhf_assert.detect import Severity
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.findings import anomalies_in
 from rlhf_assert.run import Run
-from rlhf_assert.validation.signs import detector_signs, every_sign
+from rlhf_assert.validation.signs import ALONE, detector_signs, every_sign
+from rlhf_assert.verdict import judge
 
 MakeRun = Callable[..., Run]
 
@@ -96,3 +97,11 @@ def test_a_check_of_the_whole_run_could_have_told_when_its_evidence_sufficed(
     found = [sign for sign in every_sign(run) if sign.source == "resources"]
     assert found
     assert all(onset < sign.told < 40 for sign in found)
+
+
+def test_a_check_that_is_asked_alone_says_what_it_says_among_all(make_run: Callable[..., Run]) -> None:
+    run = make_run([{"reward": 0.1 + 0.01 * step, "kl": 0.01, "grad_norm": 0.5} for step in range(20)])
+    together = {check.name: (check.status, check.anomalies) for check in judge(run).checks}
+    for name, check in ALONE.items():
+        alone = check(run)
+        assert (alone.name, alone.status, alone.anomalies) == (name, *together[name])
