@@ -81,7 +81,8 @@ class Feed:
             case "evaluation":
                 recorder.event("evaluation", step, metrics=line["metrics"])
             case "event":
-                recorder.event(line["name"], self._step if step is None else step, **line["fields"])
+                timed = line["name"] in {"actors", "process_lost"}  # told by processes that know of no step
+                recorder.event(line["name"], self._step if timed else step, **line["fields"])
                 if line["name"] == "actors" and self.begun:
                     self._beside |= actor_metrics(line["fields"])
             case "end":

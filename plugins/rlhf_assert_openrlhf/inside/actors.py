@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 from rlhf_assert_openrlhf.inside.recording import guarded, tell_event
 
-FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 2.0, 60.0, 1.1
-"""Seconds between two looks, at first and at most, and by how much it grows."""
+FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 2.0, 60.0, 0.02
+"""Seconds between two looks, at first and at most; in between a share of the time since the beginning."""
 SHARE = 0.005
 LAG = 2.0
 """Seconds after which Ray's control store knows of a task for sure; workers report once a second."""
@@ -75,14 +75,15 @@ class Watch:
         self._thread.join(LAST_LOOK)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        pause, begun = FIRST_PAUSE, time.monotonic()
         while True:
             last = self._stop.wait(pause)
             started = time.thread_time()
             self.look()
             if last:
                 return
-            pause = max(min(pause * GROWTH, LONGEST_PAUSE), (time.thread_time() - started) / SHARE)
+            usual = min(max(FIRST_PAUSE, GROWTH * (time.monotonic() - begun)), LONGEST_PAUSE)
+            pause = max(usual, (time.thread_time() - started) / SHARE)
 
     def look(self) -> None:
         """Tell what Ray is doing."""
