@@ -143,8 +143,6 @@ def command(
     from rlhf_assert_openrlhf.flags import arguments, check, parser_of
 
     parser = parser_of(environment.package, training.entry_point)
-    if training.entry_point == "train_ppo_ray":
-        flags = {**flags, "logger.tensorboard_dir": "feed"}  # without a folder OpenRLHF would not call its logger
     settings = check(flags, parser)
     return [str(environment.python), "-m", f"openrlhf.cli.{training.entry_point}", *arguments(flags)], settings
 
@@ -209,13 +207,19 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def name_checkpoints(folder: Path) -> None:
-    """Give each checkpoint that OpenRLHF saved as `global_stepN_hf` the name of a run directory, `checkpoint-N`."""
-    for saved in folder.glob("global_step*_hf"):
+def name_checkpoints(folder: Path, source: Path | None = None, since: float = 0.0) -> None:
+    """Give each checkpoint that OpenRLHF saved as `global_stepN_hf` the name of a run directory, `checkpoint-N`.
+
+    Args:
+        folder: the run directory's `checkpoints`.
+        source: where OpenRLHF saved, if not there.
+        since: what was saved before is another training's; seconds since 1970.
+    """
+    for saved in (source or folder).glob("global_step*_hf"):
         number = saved.name.removeprefix("global_step").removesuffix("_hf")
         link = folder / f"checkpoint-{number}"
-        if number.isdigit() and not link.is_symlink():
-            link.symlink_to(saved.name)
+        if number.isdigit() and not link.is_symlink() and saved.stat().st_mtime >= since:
+            link.symlink_to(saved.resolve() if source else saved.name)
 
 
 def last_error(output: Path) -> str:

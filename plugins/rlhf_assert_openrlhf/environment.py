@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +108,7 @@ _ALWAYS = {
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-_ON_CPU = {
+ON_CPU = {
     "DS_ACCELERATOR": "cpu",
     "DS_SKIP_CUDA_CHECK": "1",
     "GLOO_SOCKET_IFNAME": "lo",
@@ -142,11 +142,7 @@ def variables(environment: Environment, folder: Path, feed: Path) -> dict[str, s
         folder: a private folder of the training; its name must be short (Ray's sockets are in it).
         feed: the file to which the processes tell what happens.
     """
-    path = folder / "path"
-    path.mkdir()
-    for name in EXPOSED:
-        (path / name).symlink_to(Path(rlhf_assert.__file__).parent if name == "rlhf_assert" else _home(name))
-    (path / "sitecustomize.py").symlink_to(Path(__file__).parent / "inside" / "sitecustomize.py")
+    expose(folder / "path", lambda source, link: link.symlink_to(source))
     hidden = {"PYTHONHOME", "VIRTUAL_ENV"}  # they speak of another environment
     if environment.on_cpu:
         hidden.add("CUDA_VISIBLE_DEVICES")  # Ray refuses to start where it is set but empty
@@ -154,14 +150,27 @@ def variables(environment: Environment, folder: Path, feed: Path) -> dict[str, s
     return {
         **inherited,
         **_ALWAYS,
-        **(_ON_CPU if environment.on_cpu else {}),
+        **(ON_CPU if environment.on_cpu else {}),
         "PATH": f"{environment.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",  # ninja is there
-        "PYTHONPATH": str(path),
+        "PYTHONPATH": str(folder / "path"),
         "RAY_TMPDIR": str(folder),
         "RLHF_ASSERT_FEED": str(feed),
         "TMPDIR": str(folder),
         "TORCH_EXTENSIONS_DIR": str(extensions(environment)),
     }
+
+
+def expose(path: Path, put: Callable[[Path, Path], object]) -> None:
+    """Make a folder for the PYTHONPATH of OpenRLHF's processes: our packages and `sitecustomize.py`, and no more.
+
+    Args:
+        path: the folder; it must not be there yet.
+        put: makes what is at its first argument be found at its second: a link, or a copy.
+    """
+    path.mkdir()
+    for name in EXPOSED:
+        put(Path(rlhf_assert.__file__).parent if name == "rlhf_assert" else _home(name), path / name)
+    put(Path(__file__).parent / "inside" / "sitecustomize.py", path / "sitecustomize.py")
 
 
 def extensions(environment: Environment) -> Path:

@@ -4,46 +4,61 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_assert.detect.anomaly import encode_anomaly
+from rlhf_assert import __version__
+from rlhf_assert.detect.anomaly import Anomaly, encode_anomaly
 from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.monitor import Monitor
 from rlhf_assert.record import Recorder
+from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_metrics
+
+_START = {
+    "train_ppo_ray": "actor.model_name_or_path",
+    **dict.fromkeys(("train_sft", "train_rm", "train_dpo"), "model.model_name_or_path"),
+}
+"""Command -> the flag with the weights that its training starts from."""
 
 
 class Feed:
-    """Records the lines of a feed; their kinds are those of `rlhf_assert_openrlhf.inside.recording`.
+    """Records the lines of a feed; their kinds are those of `rlhf_assert_openrlhf.inside`.
 
     Args:
         file: the feed; it need not be there yet.
-        recorder: where everything goes.
+        recorder: where everything goes; what it does not know of the training yet, the feed tells it.
+        on_anomaly: called with each anomaly that is found.
 
     Attributes:
         begun: whether the first step has been told.
         ended: whether the training loop has ended; what comes after is saving and taking down.
+        saves: the folder in which OpenRLHF saves, once it is told.
+        error: the exception that ended a process, as `run.json` keeps it; None if none was told.
+        hook_seconds: how long the hooks have held up the training's processes, all together.
     """
 
-    def __init__(self, file: Path, recorder: Recorder) -> None:
+    def __init__(
+        self, file: Path, recorder: Recorder, on_anomaly: Callable[[Anomaly], object] = lambda _: None
+    ) -> None:
         self.begun = self.ended = False
+        self.saves: Path | None = None
+        self.error: dict[str, str] | None = None
+        self.hook_seconds = 0.0
         self._file = file
         self._recorder = recorder
+        self._on_anomaly = on_anomaly
         self._offset = 0
         self._step = 0
         self._beside: dict[str, float] = {}
-        info = recorder.info
-        self._reward = str(((info.get("config") or {}).get("reward_functions") or ["reward"])[0])
-        self._monitor = Monitor(
-            default_detectors(info.get("algorithm") or "", info.get("config"), settings=settings_of(info))
-        )
+        self._monitor: Monitor | None = None
 
     def take(self) -> None:
         """Record every complete line that was added since the last call."""
         started = time.perf_counter()
         for line in self._lines():
+            self.hook_seconds += line.get("seconds", 0.0)
             if not self.begun and line["kind"] in {"samples", "metrics"}:
                 self.begun = True
                 self._recorder.event("train_begin", 0)
@@ -66,18 +81,22 @@ class Feed:
     def _record(self, line: Mapping[str, Any]) -> None:
         recorder, step = self._recorder, line.get("step")
         match line["kind"]:
+            case "command":
+                self.saves = Path(line["folder"], line["settings"].get("ckpt.path") or ".")
+                told = described(line)
+                recorder.describe(**{name: value for name, value in told.items() if name not in recorder.info})
             case "metrics" if step is not None:
                 self._step = step
                 metrics = recorder.row(step, {**self._beside, **line["metrics"]})
                 self._beside.clear()
                 recorder.event("log", step)
-                for anomaly in self._monitor.update(step, metrics):
+                for anomaly in self._watch().update(step, metrics):
                     recorder.event("anomaly", step, **encode_anomaly(anomaly))
+                    self._on_anomaly(anomaly)
             case "samples":
                 records: list[dict[str, Any]] = line["records"]
-                recorder.samples(
-                    {"step": step, **record, "rewards": {self._reward: record["reward"]}} for record in records
-                )
+                reward = str(((recorder.info.get("config") or {}).get("reward_functions") or ["reward"])[0])
+                recorder.samples({"step": step, **record, "rewards": {reward: record["reward"]}} for record in records)
             case "evaluation":
                 recorder.event("evaluation", step, metrics=line["metrics"])
             case "event":
@@ -91,6 +110,35 @@ class Feed:
             case "failure":
                 name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
                 recorder.event(name, step, reason=line["message"])
+            case "error":
+                self.error = {name: line[name] for name in ("type", "message", "traceback")}
+
+    def _watch(self) -> Monitor:
+        if self._monitor is None:  # not before the first row: the command may have told its settings by then
+            info = self._recorder.info
+            self._monitor = Monitor(
+                default_detectors(info.get("algorithm") or "", info.get("config"), settings=settings_of(info))
+            )
+        return self._monitor
+
+
+def described(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `run.json` that a line of kind `command` tells."""
+    command, settings = line["entry_point"], line["settings"]
+    weights, reward = settings.get(_START.get(command, "")), settings.get("reward.remote_url")
+    start = Path(line["folder"], weights) if weights else None
+    return {
+        "algorithm": algorithm_of(command, settings),
+        "config": {
+            **configuration(command, settings),
+            **({"reward_functions": [Path(str(reward)).stem]} if reward else {}),
+        },
+        "device": "cpu" if line["on_cpu"] else "cuda",
+        "promised": promised_metrics(command, settings),
+        "seed": settings.get("train.seed"),
+        "initial_weights": str(start) if start is not None and start.is_dir() else None,
+        "versions": {"rlhf-assert": __version__, **line["versions"]},
+    }
 
 
 def actor_metrics(look: Mapping[str, Any]) -> dict[str, float]:

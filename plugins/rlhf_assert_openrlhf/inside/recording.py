@@ -1,17 +1,20 @@
 """Tells rlhf-assert what a training does: one JSON line for each thing that happens, appended to `RLHF_ASSERT_FEED`.
 
-A line holds `kind` and its fields, see `record_metrics` and `record_samples`; `rlhf_assert_openrlhf.feed` reads them.
+A line holds `kind`, its fields (see `record_metrics` and `record_samples`), and `seconds`: how long the hooks of this
+process have held up the training since its last line. `rlhf_assert_openrlhf.feed` reads them.
 The hooks sit on the two plain classes that every algorithm of `train_ppo_ray` goes through, the experience maker and
-the TensorBoard logger (`logger.tensorboard_dir` must be set): methods that the trainers inherit are copied when Ray
-decorates them, so replacing those is ignored. What a hook does wrong becomes a line of kind `failure`, never an error
-of the training.
+the TensorBoard logger (`command` sets `logger.tensorboard_dir` where it is not): methods that the trainers inherit are
+copied when Ray decorates them, so replacing those is ignored. What a hook does wrong becomes a line of kind `failure`,
+never an error of the training.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +23,13 @@ from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 MAX_PER_STEP = 256
 """Samples recorded per step, the first ones of the batch: whole groups, and bounded disk for a long run."""
 TEXT_LENGTH = 80
+NOWHERE = "rlhf-assert"
+"""The folder of a TensorBoard logger that writes no files."""
 
 _waiting: list[dict[str, Any]] = []
 """The samples, and the metrics of the last experience, until the logger tells the step that they belong to."""
+_spent = 0.0
+"""Seconds that hooks took and that no line has told yet."""
 
 at_log: list[Callable[[int, dict[str, Any]], None]] = []
 """Other modules' functions that are called with a step and its metrics, just before these are told; they may add."""
@@ -30,7 +37,9 @@ at_log: list[Callable[[int, dict[str, Any]], None]] = []
 
 def tell(kind: str, **fields: Any) -> None:
     """Append one line to the feed, in a single write."""
-    line = json.dumps({"kind": kind, **fields}, default=_plain) + "\n"
+    global _spent  # noqa: PLW0603 - one clock per process
+    line = json.dumps({"kind": kind, **fields, "seconds": _spent}, default=_plain) + "\n"
+    _spent = 0.0
     descriptor = os.open(os.environ["RLHF_ASSERT_FEED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, line.encode())
@@ -82,10 +91,12 @@ def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None
             "return": _masked_means(experience.returns, mask),
             "score": _list(experience.info.get("score")),
         }
-        for row, prompt in enumerate(experience.prompts):
+        for row, prompt in enumerate(experience.prompts[: MAX_PER_STEP - len(records)]):
             own = {name: None if column is None else column[row] for name, column in columns.items()}
             difference, logprob = own.pop("difference"), own["logprob"]
-            text = tokenizer.decode(experience.sequences[row][1:][mask[row]], skip_special_tokens=True)
+            # Of a long completion no more is decoded than is kept: a token is a character at least.
+            tokens = experience.sequences[row][1:][mask[row]][:TEXT_LENGTH]
+            text = tokenizer.decode(tokens, skip_special_tokens=True)
             records.append(
                 {
                     "prompt": hashlib.blake2b(str(prompt).encode(errors="replace"), digest_size=6).hexdigest(),
@@ -97,7 +108,7 @@ def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None
                     **own,
                 }
             )
-    _waiting.append({"records": records[:MAX_PER_STEP], "metrics": moments.metrics()})
+    _waiting.append({"records": records, "metrics": moments.metrics()})
 
 
 class _Moments:
@@ -146,11 +157,15 @@ def _plain(value: Any) -> Any:
 
 def guarded(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     """Call a function; what it raises is told, and goes no further."""
+    global _spent  # noqa: PLW0603
+    begun = time.perf_counter()
     try:
         function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - a training must not break because its recording did
         said = str(error).strip().partition("\n")[0]
-        tell("failure", of=function.__name__, message=f"{function.__name__}: {type(error).__name__}: {said}")
+        with contextlib.suppress(OSError):  # a full disk: nothing can be told
+            tell("failure", of=function.__name__, message=f"{function.__name__}: {type(error).__name__}: {said}")
+    _spent += time.perf_counter() - begun
 
 
 @after("openrlhf.trainer.ppo_utils.experience_maker")
@@ -171,22 +186,29 @@ def experience(module: Any) -> None:
 
 @after("openrlhf.utils.logging_utils")
 def logged_metrics(module: Any) -> None:
-    """Every metric that is logged; TensorBoard's own files are not written."""
+    """Every metric that is logged; TensorBoard's own files are written where the user gave it a folder."""
+    original = module.TensorboardLogger
     expect_parameters(module.TensorboardLogger.log_train, "self", "global_step", "logs_dict")
     expect_parameters(module.TensorboardLogger.log_eval, "self", "global_step", "logs_dict")
 
     class Logger:
         def __init__(self, args: Any) -> None:
-            del args
+            self._own = None if args.logger.tensorboard_dir == NOWHERE else original(args)
 
         def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
             guarded(record_metrics, global_step, logs_dict)
+            if self._own:
+                self._own.log_train(global_step, logs_dict)
 
         def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
             guarded(tell, "evaluation", step=global_step, metrics=logs_dict)
+            if self._own:
+                self._own.log_eval(global_step, logs_dict)
 
         def close(self) -> None:
             guarded(tell, "end")
+            if self._own:
+                self._own.close()
 
     module.TensorboardLogger = Logger
 

@@ -1,15 +1,26 @@
 """Python imports this at start-up, as it lies on the PYTHONPATH of a training: installs what the environment asks for.
 
-`RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (`recording`, `supervised`).
+`RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (all other modules), and
+`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`).
 """
 
+import importlib.machinery
+import importlib.util
 import os
+import sys
 
 if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1":
-    from rlhf_assert_openrlhf.inside import actors, canary, cpu, engine, post_import, recording, supervised
+    from rlhf_assert_openrlhf.inside import actors, canary, command, cpu, engine, post_import, recording, supervised
 
-    recorded = (*recording.HOOKS, *supervised.HOOKS, *engine.HOOKS, *canary.HOOKS, *actors.HOOKS)
+    changing = () if os.environ.get("RLHF_ASSERT_CANARY") == "0" else canary.HOOKS
+    recorded = (*command.HOOKS, *recording.HOOKS, *supervised.HOOKS, *engine.HOOKS, *actors.HOOKS, *changing)
     post_import.install(
         *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
         *(recorded if os.environ.get("RLHF_ASSERT_FEED") else ()),
     )
+
+# This module hides one that the environment may have, as Debian and coverage tools do: it runs as well.
+_others = [entry for entry in sys.path if not os.path.isdir(os.path.join(entry, "rlhf_assert_openrlhf"))]  # noqa: PTH112, PTH118 - in every process: no import
+_hidden = importlib.machinery.PathFinder.find_spec("sitecustomize", _others)
+if _hidden is not None and _hidden.loader is not None:
+    _hidden.loader.exec_module(importlib.util.module_from_spec(_hidden))
