@@ -81,10 +81,6 @@ class Feed:
     def _record(self, line: Mapping[str, Any]) -> None:
         recorder, step = self._recorder, line.get("step")
         match line["kind"]:
-            case "command":
-                self.saves = Path(line["folder"], line["settings"].get("ckpt.path") or ".")
-                told = described(line)
-                recorder.describe(**{name: value for name, value in told.items() if name not in recorder.info})
             case "metrics" if step is not None:
                 self._step = step
                 metrics = recorder.row(step, {**self._beside, **line["metrics"]})
@@ -110,6 +106,15 @@ class Feed:
             case "failure":
                 name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
                 recorder.event(name, step, reason=line["message"])
+            case _:
+                self._learn(line)
+
+    def _learn(self, line: Mapping[str, Any]) -> None:
+        match line["kind"]:
+            case "command":
+                self.saves = Path(line["folder"], line["settings"].get("ckpt.path") or ".")
+                told, known = described(line), self._recorder.info
+                self._recorder.describe(**{name: value for name, value in told.items() if name not in known})
             case "error":
                 self.error = {name: line[name] for name in ("type", "message", "traceback")}
 

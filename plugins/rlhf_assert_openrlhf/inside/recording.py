@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -165,7 +166,8 @@ def guarded(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         said = str(error).strip().partition("\n")[0]
         with contextlib.suppress(OSError):  # a full disk: nothing can be told
             tell("failure", of=function.__name__, message=f"{function.__name__}: {type(error).__name__}: {said}")
-    _spent += time.perf_counter() - begun
+    if threading.current_thread() is threading.main_thread():  # no other holds up the training
+        _spent += time.perf_counter() - begun
 
 
 @after("openrlhf.trainer.ppo_utils.experience_maker")
