@@ -20,6 +20,7 @@ from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuratio
 
 if TYPE_CHECKING:
     from rlhf_assert.scenarios import Scenario
+    from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.training import OpenRLHFTraining, RewardFunction
 
 POLL_SECONDS = 0.2
@@ -28,6 +29,8 @@ GRACE_SECONDS = 10.0
 """What the launcher adds to a scenario's time limit: whoever supervises the training is to speak first."""
 MAX_TEMPORARY = 20
 """Characters of the folder for temporary files: Ray's sockets lie 86 deeper, and a socket's path has 107 at most."""
+LOAD = {"ckpt.load_enable": True}
+"""The flag of a training that goes on from its last checkpoint, if there is one."""
 
 _ERROR = re.compile(r"^(?:\x1b\[\d+m)?(?:\([^)]*\) )?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Died|Exit)): (.+)$")
 
@@ -63,37 +66,46 @@ class OpenRLHFBackend:
             UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses.
             RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
         """
+        from rlhf_assert_openrlhf.feed import Feed
         from rlhf_assert_openrlhf.training import materialise
 
         environment = find_environment()
         saved = (recorder.path / "checkpoints").resolve()
         training = build(scenario, environment, seed=seed, steps=steps, saved=saved)
-        with private_folder() as folder:
-            words, settings = command(environment, training, materialise(training, folder))
-            described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
-            recorder.describe(**described, initial_weights=str(tiny_model(environment)))
-            feed_file = (recorder.path / "feed.jsonl").resolve()
-            given = variables(environment, folder, feed_file)
-            if training.entry_point in SUPERVISED:
-                given |= ALONE
-            self._run(words, given, recorder, folder, scenario.time_limit)
+        last = training.resume_after
+        if last is not None and not 0 < last < steps:
+            raise UsageError(f"{scenario.name}: resume_after={last}, but of {steps} steps a later one must be left")
+        feed = None
+        for flags in ({},) if last is None else ({}, LOAD):
+            with private_folder() as folder:
+                words, settings = command(environment, training, {**materialise(training, folder), **flags})
+                feed_file = (recorder.path / "feed.jsonl").resolve()
+                given = variables(environment, folder, feed_file)
+                if training.entry_point in SUPERVISED:
+                    given |= ALONE
+                if feed is None:
+                    described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
+                    recorder.describe(**described, initial_weights=str(tiny_model(environment)))
+                    feed = Feed(feed_file, recorder, last=last)
+                else:
+                    feed.resume()
+                self._run(words, given, recorder, feed, folder, scenario.time_limit)
+            if last is not None and not flags and not feed.passed:
+                raise RlhfAssertError(f"openrlhf ended before step {last + 1}, at which it was to be interrupted")
 
     def _run(
-        self, words: list[str], given: Mapping[str, str], recorder: Recorder, folder: Path, seconds: float
+        self, words: list[str], given: Mapping[str, str], recorder: Recorder, feed: Feed, folder: Path, seconds: float
     ) -> None:
         from rlhf_assert.resources.sampler import BRISK
-        from rlhf_assert_openrlhf.feed import Feed
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 
         output = recorder.path.resolve() / "output.log"
-        feed_file = Path(given["RLHF_ASSERT_FEED"])
-        feed = Feed(feed_file, recorder)
         launched = Launched(words, given, folder, output, seconds + GRACE_SECONDS)
         usage = TreeUsage(launched.process_number)
         sampled, samples = 0.0, 0
         try:
-            while launched.poll() is None:
+            while launched.poll() is None and not feed.passed:
                 time.sleep(POLL_SECONDS)
                 feed.take()
                 name_checkpoints(recorder.path / "checkpoints")
@@ -105,7 +117,9 @@ class OpenRLHFBackend:
             status = launched.close()
             feed.take()
             name_checkpoints(recorder.path / "checkpoints")
-            feed_file.unlink(missing_ok=True)
+            Path(given["RLHF_ASSERT_FEED"]).unlink(missing_ok=True)
+        if feed.passed:
+            return  # interrupted, to be resumed
         if status == TIME_OVER:
             raise RlhfAssertError(f"openrlhf did not end within {seconds:g} s, the scenario's time_limit")
         if status != 0:

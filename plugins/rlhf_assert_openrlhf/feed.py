@@ -30,22 +30,31 @@ class Feed:
         file: the feed; it need not be there yet.
         recorder: where everything goes; what it does not know of the training yet, the feed tells it.
         on_anomaly: called with each anomaly that is found.
+        last: the step after which nothing is recorded any more; None for no such step.
 
     Attributes:
         begun: whether the first step has been told.
         ended: whether the training loop has ended; what comes after is saving and taking down.
+        passed: whether a step after `last` has been told.
         saves: the folder in which OpenRLHF saves, once it is told.
         error: the exception that ended a process, as `run.json` keeps it; None if none was told.
         hook_seconds: how long the hooks have held up the training's processes, all together.
     """
 
     def __init__(
-        self, file: Path, recorder: Recorder, on_anomaly: Callable[[Anomaly], object] = lambda _: None
+        self,
+        file: Path,
+        recorder: Recorder,
+        on_anomaly: Callable[[Anomaly], object] = lambda _: None,
+        *,
+        last: int | None = None,
     ) -> None:
-        self.begun = self.ended = False
+        self.begun = self.ended = self.passed = False
         self.saves: Path | None = None
         self.error: dict[str, str] | None = None
         self.hook_seconds = 0.0
+        self._last = last
+        self._from = 0
         self._file = file
         self._recorder = recorder
         self._on_anomaly = on_anomaly
@@ -59,11 +68,20 @@ class Feed:
         started = time.perf_counter()
         for line in self._lines():
             self.hook_seconds += line.get("seconds", 0.0)
+            self.passed = self.passed or (self._last is not None and (line.get("step") or 0) > self._last)
+            if self.passed:
+                continue
             if not self.begun and line["kind"] in {"samples", "metrics"}:
                 self.begun = True
-                self._recorder.event("train_begin", 0)
+                self._recorder.event("resume" if self._from else "train_begin", self._from)
             self._record(line)
         self._recorder.monitor_seconds += time.perf_counter() - started
+
+    def resume(self) -> None:
+        """Take, from now on, what a second process tells that goes on after step `last`; the feed is a new file."""
+        assert self._last is not None
+        self.begun = self.passed = False
+        self._from, self._last, self._offset = self._last, None, 0
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:

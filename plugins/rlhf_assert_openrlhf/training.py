@@ -39,6 +39,9 @@ class OpenRLHFTraining:
         reward: a function as TRL takes it (`prompts`, `completions` and `labels` by name; a number per completion),
             defined at the top level of a file that imports no framework of the judging environment; or the path of a
             file with OpenRLHF's own `reward_func(queries, prompts, labels)`. Sets the flag `reward.remote_url`.
+        resume_after: the step after which every process of the training is killed, in the middle of the next step, and
+            the command launched again with `ckpt.load_enable`; None for a training in one go. `ckpt.save_steps` must
+            save DeepSpeed's checkpoint of that step.
     """
 
     entry_point: str = "train_ppo_ray"
@@ -47,6 +50,7 @@ class OpenRLHFTraining:
     data: Rows = ()
     evaluation: Rows = ()
     reward: RewardFunction | Path | None = None
+    resume_after: int | None = None
 
 
 def materialise(training: OpenRLHFTraining, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rlhf_assert.checks.optimizer import judge_optimizer
 from rlhf_assert.checks.others import judge_other_metrics
 from rlhf_assert.checks.reference import judge_reference
 from rlhf_assert.checks.resources import judge_resources
+from rlhf_assert.checks.resume import judge_resume
 from rlhf_assert.checks.rewards import judge_rewards
 from rlhf_assert.checks.rollout import judge_rollout
 from rlhf_assert.checks.system import judge_system
@@ -43,6 +44,7 @@ __all__ = [
     "judge_promised_metrics",
     "judge_reference",
     "judge_resources",
+    "judge_resume",
     "judge_rewards",
     "judge_rollout",
     "judge_system",

@@ -7,7 +7,7 @@ from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.verdict import Verdict, judge
 
-LOOP = {"optimizer", "objective", "reference", "rollout", "data", "actors", "engine"}
+LOOP = {"optimizer", "objective", "reference", "rollout", "data", "resume", "actors", "engine"}
 
 
 def check(name, status=Status.FAIL, *, onset=None, cause=""):

@@ -16,7 +16,7 @@ from rlhf_assert_openrlhf.environment import find_environment
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
 
-GAIN = {"openrlhf_sft": 0.2, "openrlhf_rm": 0.5, "openrlhf_dpo": 0.3}
+GAIN = {"openrlhf_sft": 0.2, "openrlhf_rm": 0.5, "openrlhf_dpo": 0.3, "openrlhf_colocate": 0.1}
 """By how much the last third's mean must beat the first third's, in the unit of the scenario's own learning signal."""
 
 

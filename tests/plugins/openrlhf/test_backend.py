@@ -148,6 +148,7 @@ def test_a_killed_engine_is_a_crash_that_leaves_nothing(installed: Environment, 
     ("returned", "said"),
     [
         (lambda ctx: None, "returned NoneType: return an OpenRLHFTraining"),
+        (lambda ctx: OpenRLHFTraining(resume_after=2), "resume_after=2, but of 2 steps a later one must be left"),
         (lambda ctx: OpenRLHFTraining(flags={"actor.adam.lrr": 1}), r"no flag actor.adam.lrr \(did you mean"),
     ],
 )

@@ -59,6 +59,31 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> Non
     assert len(read_run(tmp_path / "run").rows) == 1
 
 
+def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    reader = Feed(feed, recorder, last=2)
+    for step in (1, 2, 3):
+        assert not reader.passed
+        recording._waiting.append({"records": [SAMPLE], "metrics": {}})
+        recording.record_metrics(step, LOGS)
+        reader.take()
+    assert reader.passed
+    feed.unlink()
+    reader.resume()
+    for step in (3, 4):
+        recording._waiting.append({"records": [SAMPLE], "metrics": {}})
+        recording.record_metrics(step, LOGS)
+    reader.take()
+    recorder.finish("completed")
+
+    run = read_run(tmp_path / "run")
+    assert not reader.passed
+    assert [row.step for row in run.rows] == [1, 2, 3, 4]
+    assert run.samples.step.tolist() == [1, 2, 3, 4]
+    marks = [(event["event"], event["step"]) for event in run.events if event["event"] in {"train_begin", "resume"}]
+    assert marks == [("train_begin", 0), ("resume", 2)]
+
+
 def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
     recorder = Recorder(tmp_path / "run")
     recording.guarded(recording.record_samples, [object()], None, reference=True)
