@@ -4,16 +4,19 @@ BIN := .venv/bin
 NEWEST := .venv-newest-trl
 OPENRLHF := .venv-openrlhf
 
-.PHONY: smoke test fuzz validate lint bench newest-trl openrlhf-env clean
+.PHONY: smoke test fuzz openrlhf-faults validate lint bench newest-trl openrlhf-env clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
 
 test: .venv/.ready ## set up, and run every test
-	$(BIN)/pytest -m "not fuzz" $(TEST_ARGS)
+	$(BIN)/pytest -m "not fuzz and not thorough" $(TEST_ARGS)
 
 fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minutes
 	$(BIN)/pytest -m fuzz tests/robustness
+
+openrlhf-faults: .venv/.ready ## every fault in an OpenRLHF training, and ten healthy ones: half an hour
+	$(BIN)/pytest -m "training" tests/plugins/openrlhf/test_faults.py
 
 validate: .venv/.ready ## train with and without faults; fails if the detectors find too few or flag health
 	$(BIN)/pytest --rlhf-validate

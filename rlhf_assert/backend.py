@@ -35,7 +35,8 @@ class Backend(Protocol):
     ) -> None:
         """Build the scenario's trainer and train it, recording into `recorder`.
 
-        Called in the process that trains; a backend that injects no faults may leave `fault` out of its signature.
+        Called in the process that trains. A backend that injects no faults may leave `fault` out of its signature; one
+        that injects only some has them in an attribute `faults`, the names of their kinds.
         Returning means that the training ran to its end; `rlhf_assert.errors.TrainingStopped` that a monitor stopped
         it; `UsageError` that the scenario, or the fault that was asked for, cannot be; any other exception is a crash.
         """

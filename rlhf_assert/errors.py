@@ -30,6 +30,10 @@ class TrainingStopped(RlhfAssertError):
     """A monitor stopped the training on purpose; the run ends as `stopped`, not as `crashed`."""
 
 
+class WorkerDied(RlhfAssertError):
+    """One of the processes that a training consists of ended without a word; the message begins with its name."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the known word nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)

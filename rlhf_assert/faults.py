@@ -20,10 +20,10 @@ Need = Literal["reference", "reward functions", "gradient clipping", "adam"]
 
 NEEDS: tuple[Need, ...] = get_args(Need)
 
-_ALL = frozenset({"ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"})
-_GENERATING = frozenset({"ppo", "grpo", "rloo", "online-dpo"})
+_ALL = frozenset({"ppo", "grpo", "rloo", "reinforce", "online-dpo", "dpo", "kto", "reward", "sft"})
+_GENERATING = frozenset({"ppo", "grpo", "rloo", "reinforce", "online-dpo"})
 _GROUPED = frozenset({"grpo", "rloo"})
-_REFERENCED = frozenset({"ppo", "grpo", "rloo", "online-dpo", "dpo", "kto"})
+_REFERENCED = frozenset({"ppo", "grpo", "rloo", "reinforce", "online-dpo", "dpo", "kto"})
 _CLIPPING = _ALL - {"ppo"}  # TRL's PPO clips no gradients
 _FORM = re.compile(r"(?P<kind>[a-z_]+?)(?:@(?P<onset>-?\d+))?(?:x(?P<magnitude>[-+]?[\d.]+(?:e[-+]?\d+)?))?")
 
@@ -366,9 +366,29 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             found_by=("checkpoints",),
             in_logs=False,
         ),
+        # what consists of several processes
+        "critic_learning_rate_spike": FaultKind(
+            summary="one step of the critic is taken with {} times its learning rate; the schedule does not say so",
+            magnitude=1000.0,
+            unit="times the learning rate",
+            algorithms=frozenset({"ppo"}),
+            found_by=("optimizer", "value_loss"),
+        ),
+        "engine_killed": FaultKind(
+            summary="the process of the engine that generates is killed",
+            algorithms=_GENERATING,
+            found_by=("completion",),
+            in_logs=False,
+        ),
+        "actor_killed": FaultKind(
+            summary="the process that trains the policy is killed",
+            algorithms=_GENERATING,
+            found_by=("completion",),
+            in_logs=False,
+        ),
     }
 )
-"""Every fault by name."""
+"""Every fault by name. A new one comes last: validations deal the faults to scenarios in this order."""
 
 
 def make_fault(kind: str, onset: int | None = None, magnitude: float | None = None) -> Fault:

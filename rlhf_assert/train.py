@@ -8,10 +8,10 @@ import traceback
 from pathlib import Path
 
 from rlhf_assert import __version__
-from rlhf_assert.backend import Backend, find_backend
+from rlhf_assert.backend import Backend, backends, find_backend
 from rlhf_assert.detect.config import Settings
 from rlhf_assert.errors import TrainingStopped, UsageError
-from rlhf_assert.faults import Fault, encode_fault
+from rlhf_assert.faults import FAULTS, Fault, encode_fault
 from rlhf_assert.record import Recorder, RunStatus
 from rlhf_assert.scenarios import Scenario
 
@@ -60,21 +60,25 @@ def train_here(
     return "completed"
 
 
-def injects_faults(backend: Backend) -> bool:
-    """Return whether a backend can break a training on purpose."""
-    return "fault" in inspect.signature(backend.train).parameters
+def injectable(backend: Backend) -> frozenset[str]:
+    """Return the kinds of faults that a backend injects: those that its `faults` names, else all; or none at all."""
+    if "fault" not in inspect.signature(backend.train).parameters:
+        return frozenset()
+    return frozenset(getattr(backend, "faults", FAULTS))
 
 
 def broken_by(fault: Fault | None, backend: Backend) -> dict[str, Fault]:
     """Return the argument `fault` for a backend's `train`; a backend that injects none need not know of it.
 
     Raises:
-        UsageError: a fault, and a backend that injects none.
+        UsageError: a fault that the backend does not inject; the message names the backends that do.
     """
     if fault is None:
         return {}
-    if not injects_faults(backend):
-        raise UsageError(f"fault {fault.kind} does not apply: the backend {backend.name} injects no faults")
+    if fault.kind not in injectable(backend):
+        others = sorted(name for name, other in backends().items() if fault.kind in injectable(other))
+        known = f"; {', '.join(others)} can" if others else ""
+        raise UsageError(f"fault {fault.kind} does not apply: the backend {backend.name} cannot inject it{known}")
     return {"fault": fault}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shutil
 import subprocess
 import tempfile
@@ -16,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
 from rlhf_assert.record import Recorder
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
+from rlhf_assert_openrlhf.injection import KINDS, asked_for
 from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
 
 if TYPE_CHECKING:
+    from rlhf_assert.faults import Fault
     from rlhf_assert.scenarios import Scenario
     from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.training import OpenRLHFTraining, RewardFunction
@@ -32,13 +33,12 @@ MAX_TEMPORARY = 20
 LOAD = {"ckpt.load_enable": True}
 """The flag of a training that goes on from its last checkpoint, if there is one."""
 
-_ERROR = re.compile(r"^(?:\x1b\[\d+m)?(?:\([^)]*\) )?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Died|Exit)): (.+)$")
-
 
 class OpenRLHFBackend:
     """Trains with OpenRLHF's own commands in processes of their own; see `rlhf_assert.backend.Backend`."""
 
     name = "openrlhf"
+    faults = KINDS
 
     def missing(self) -> str | None:
         """Return what is not installed, with the command that mends it, or None."""
@@ -59,11 +59,15 @@ class OpenRLHFBackend:
         if environment.on_cpu:
             run_inside(environment, "operators")
 
-    def train(self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int) -> None:
+    def train(
+        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+    ) -> None:
         """Launch the scenario's training and record it to its end; see `rlhf_assert.backend.Backend.train`.
 
         Raises:
-            UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses.
+            UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses; or the
+                fault does not apply to it.
+            WorkerDied: one of its processes died; the message names it.
             RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
         """
         from rlhf_assert_openrlhf.feed import Feed
@@ -80,7 +84,7 @@ class OpenRLHFBackend:
             with private_folder() as folder:
                 words, settings = command(environment, training, {**materialise(training, folder), **flags})
                 feed_file = (recorder.path / "feed.jsonl").resolve()
-                given = variables(environment, folder, feed_file)
+                given = variables(environment, folder, feed_file) | asked_for(fault, training, settings)
                 if training.entry_point in SUPERVISED:
                     given |= ALONE
                 if feed is None:
@@ -97,6 +101,7 @@ class OpenRLHFBackend:
         self, words: list[str], given: Mapping[str, str], recorder: Recorder, feed: Feed, folder: Path, seconds: float
     ) -> None:
         from rlhf_assert.resources.sampler import BRISK
+        from rlhf_assert_openrlhf.ending import ending
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 
@@ -123,7 +128,7 @@ class OpenRLHFBackend:
         if status == TIME_OVER:
             raise RlhfAssertError(f"openrlhf did not end within {seconds:g} s, the scenario's time_limit")
         if status != 0:
-            raise RlhfAssertError(f"openrlhf ended with exit status {status}: {last_error(output)}")
+            raise ending(status, output)
 
 
 def build(scenario: Scenario, environment: Environment, *, seed: int, steps: int, saved: Path) -> OpenRLHFTraining:
@@ -234,16 +239,6 @@ def name_checkpoints(folder: Path, source: Path | None = None, since: float = 0.
         link = folder / f"checkpoint-{number}"
         if number.isdigit() and not link.is_symlink() and saved.stat().st_mtime >= since:
             link.symlink_to(saved.resolve() if source else saved.name)
-
-
-def last_error(output: Path) -> str:
-    """Return the last line of an output that names an exception, the colours and process names of Ray left out."""
-    try:
-        lines = output.read_text(errors="replace").splitlines()
-    except OSError:
-        return "it said nothing"
-    found = [f"{match[1].rpartition('.')[2]}: {match[2]}" for line in lines if (match := _ERROR.match(line))]
-    return found[-1] if found else (lines[-1] if lines else "it said nothing")
 
 
 BACKEND = OpenRLHFBackend()

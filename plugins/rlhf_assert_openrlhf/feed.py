@@ -59,6 +59,7 @@ class Feed:
         self._recorder = recorder
         self._on_anomaly = on_anomaly
         self._offset = 0
+        self._within: list[Mapping[str, Any]] = []
         self._step = 0
         self._beside: dict[str, float] = {}
         self._monitor: Monitor | None = None
@@ -82,6 +83,7 @@ class Feed:
         assert self._last is not None
         self.begun = self.passed = False
         self._from, self._last, self._offset = self._last, None, 0
+        self._within.clear()  # of a step that is made again
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
@@ -99,8 +101,13 @@ class Feed:
     def _record(self, line: Mapping[str, Any]) -> None:
         recorder, step = self._recorder, line.get("step")
         match line["kind"]:
+            case "within":  # events of the step whose metrics come next
+                self._within.append(line)
             case "metrics" if step is not None:
                 self._step = step
+                for event in self._within:
+                    recorder.event(event["name"], step, **event["fields"])
+                self._within.clear()
                 metrics = recorder.row(step, {**self._beside, **line["metrics"]})
                 self._beside.clear()
                 recorder.event("log", step)

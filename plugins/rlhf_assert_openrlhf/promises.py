@@ -21,6 +21,7 @@ _NAMES = {"learning_rate": "adam.lr", "beta": "model.beta", "max_grad_norm": "ma
 _ONLINE_NAMES = {
     "learning_rate": "actor.adam.lr",
     "beta": "algo.kl.init_coef",
+    "max_grad_norm": "actor.max_norm",
     "max_new_tokens": "rollout.max_new_tokens",
     "estimator": "algo.advantage.estimator",
     "reward_normalization": "reward.normalize_enable",

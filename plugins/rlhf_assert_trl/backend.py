@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import TrainingStopped, UsageError
+from rlhf_assert.faults import FAULTS
 from rlhf_assert.record import Recorder
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
@@ -30,6 +31,7 @@ class TRLBackend:
     """Trains with TRL in this process; see `rlhf_assert.backend.Backend`."""
 
     name = "trl"
+    faults = frozenset(FAULTS) - {"critic_learning_rate_spike", "engine_killed", "actor_killed"}
 
     def missing(self) -> str | None:
         """Return which needed package is not installed, with the command that mends it, or None."""

@@ -67,6 +67,22 @@ def raised(run: Run, check: Check) -> Finding | None:
     )
 
 
+def died(run: Run, check: Check) -> Finding | None:
+    """One of several processes died, and took the training with it."""
+    error = run.error
+    if error is None or error.get("type") != "WorkerDied" or check.name != "completion":
+        return None
+    who = first_line(error).partition(" died")[0]
+    return Likely(
+        f"{who} died, and the training with it",
+        (
+            "look for what killed it: dmesg for the kernel's out-of-memory killer, or whoever sends signals here",
+            "output.log holds what it printed last",
+        ),
+        certain=True,
+    )
+
+
 def went_nonfinite(run: Run, check: Check) -> Finding | None:
     """The sampler or the optimizer met NaN in the model: the last resort for a crash that no other cause explains."""
     if run.error is None or check.name != "completion" or not _NOT_A_NUMBER.search(first_line(run.error)):

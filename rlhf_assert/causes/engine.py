@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rlhf_assert.causes.crash import raised, went_nonfinite
+from rlhf_assert.causes.crash import died, raised, went_nonfinite
 from rlhf_assert.causes.critic import value_scale
 from rlhf_assert.causes.finding import Hypothesis, Likely, RuledOut, lead
-from rlhf_assert.causes.optimizer import destructive_learning_rate, frozen_weights, zero_learning_rate
+from rlhf_assert.causes.optimizer import destructive_learning_rate, frozen_weights, misapplied_rate, zero_learning_rate
 from rlhf_assert.causes.processes import lost_process
-from rlhf_assert.causes.reference import another_reference, moved_reference, no_pull, out_of_sync
+from rlhf_assert.causes.reference import another_reference, moved_reference, no_pull, out_of_sync, sampler_differs
 from rlhf_assert.causes.reward import constant_reward, nonfinite_reward
 from rlhf_assert.check import Check, Status
 from rlhf_assert.run import Run
@@ -17,8 +17,11 @@ from rlhf_assert.run import Run
 HYPOTHESES: tuple[Hypothesis, ...] = (
     lost_process,
     raised,
+    died,
     nonfinite_reward,
     constant_reward,
+    misapplied_rate,
+    sampler_differs,
     zero_learning_rate,
     frozen_weights,
     another_reference,

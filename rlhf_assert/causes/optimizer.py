@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.causes.finding import Finding, Likely, RuledOut, at_first_step
+from rlhf_assert.causes.finding import Finding, Likely, RuledOut, at_first_step, onset
 from rlhf_assert.causes.weights import typical_weight, weights_moved
 from rlhf_assert.check import Check
 from rlhf_assert.numbers import number, setting, share
@@ -14,6 +14,9 @@ learning_rate a step whatever the gradient (Kingma and Ba 2015, section 2.1), so
 free; sound trainings stay at 0.1 to 2 %."""
 
 SOUND_UPDATE = 0.02
+RATE_TOLERANCE = 0.01
+"""Relative; what rounding may make of a learning rate."""
+
 _MOVED_BY_STEPS = frozenset({"kl", "entropy", "loss", "policy_loss", "value_loss", "gradients", "learning"})
 _UNTOUCHED = frozenset({"resources", "completeness"})
 
@@ -34,6 +37,28 @@ def relative_update(run: Run) -> float | None:
     if rate is None or scale is None or "adam" not in optimizer:
         return None
     return rate / scale
+
+
+def misapplied_rate(run: Run, check: Check) -> Finding | None:
+    """The optimizer stepped with another learning rate than the schedule says, at or before what the check found."""
+    if check.name in _UNTOUCHED or at_first_step(check):
+        return None
+    begun = onset(check)
+    for update in (event for event in run.events if event.get("event") == "update"):
+        applied, scheduled, step = update.get("learning_rate"), update.get("scheduled"), int(update.get("step") or 0)
+        if not isinstance(applied, float | int) or not isinstance(scheduled, float | int):
+            continue
+        if begun is not None and step > begun:
+            break
+        if abs(applied - scheduled) > RATE_TOLERANCE * max(abs(applied), abs(scheduled)):
+            whose = "the critic's optimizer" if update.get("model") == "critic" else "the optimizer"
+            return Likely(
+                f"{whose} stepped with learning rate {setting(applied)} at step {step}, the schedule says "
+                f"{setting(scheduled)}",
+                ("look for what sets the learning rate of the optimizer's groups beside the scheduler",),
+                certain=True,
+            )
+    return None
 
 
 def zero_learning_rate(run: Run, check: Check) -> Finding | None:

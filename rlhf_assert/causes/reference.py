@@ -8,6 +8,15 @@ from rlhf_assert.numbers import number, setting
 from rlhf_assert.run import Run
 
 KL_CHECK = frozenset({"kl"})
+SAMPLER_ENTROPY = "rollout/entropy"
+"""Original key of the mean surprise of the sampled tokens under what sampled them, in nats: its entropy."""
+
+ROUNDING = 1e-3
+"""Relative to the configured coefficient: less than this is a 0 that was divided in 32 bits."""
+
+OTHER_TEMPERATURE = 1.2
+"""Ratio of two entropies: twice the temperature has at least 1.5 times the entropy of a language model's next token."""
+
 _COEFFICIENTS = ("beta", "kl_coef", "init_kl_coef")
 _DRIFT_KINDS = frozenset({"kl-runaway", "kl-limit"})
 
@@ -59,18 +68,56 @@ def no_pull(run: Run, check: Check) -> Finding | None:
     name = next((name for name in _COEFFICIENTS if isinstance(run.config.get(name), int | float)), None)
     if name is None:
         return None
-    value = float(run.config[name])
+    configured = float(run.config[name])
+    value = coefficient_used(run, name, configured)
     if value > 0.0:
         return RuledOut("no pull to the reference", f"{name} is {setting(value)}")
     if not any(found.kind in _DRIFT_KINDS for found in check.anomalies):
         return None
     clause = "nothing pulls the policy to the reference" if value == 0.0 else "it pushes the policy away"
+    if value != configured:
+        clause += f", though {setting(configured)} is configured"
     usual = 0.05 if name != "beta" else 0.04
     remedy = [f"{name} = {usual}, and run again"]
     rate = run.config.get("learning_rate")
     if isinstance(rate, float) and rate > 0.0:
         remedy.append(f"still there: learning_rate {setting(rate)} → {setting(float(f'{rate / 10:.0e}'))}")
     return Likely(f"{name} = {setting(value)}, {clause}", tuple(remedy))
+
+
+def coefficient_used(run: Run, name: str, configured: float) -> float:
+    """Return the coefficient that the run's own numbers imply where it is not the configured one."""
+    from rlhf_assert.checks.objective import judge_objective  # noqa: PLC0415 - checks ask for causes, too
+
+    wrong = [found.evidence for found in judge_objective(run).anomalies if name in found.summary]
+    used = float(wrong[0]["implied"]) if wrong else configured
+    return used if abs(used) > ROUNDING * abs(configured) else 0.0
+
+
+def sampler_differs(run: Run, check: Check) -> Finding | None:
+    """What samples is another distribution than what is trained: an older policy, or one of another temperature.
+
+    An older policy has an entropy that the policy had before; another temperature has one that it never had.
+    """
+    first = next((found.onset for found in check.anomalies if found.kind == "rollout-mismatch"), None)
+    sampled, trained = run.original.get(SAMPLER_ENTROPY), run.series.get("entropy")
+    if check.name != "rollout" or first is None or sampled is None or trained is None:
+        return None
+    now = sampled.values[sampled.steps == first]
+    had = trained.values[trained.steps <= first]
+    if not len(now) or not len(had):
+        return None
+    said = f"what sampled has an entropy of {number(float(now[0]))} at step {first}, the policy had {{}}"
+    if float(now[0]) > OTHER_TEMPERATURE * float(had.max()) or float(now[0]) * OTHER_TEMPERATURE < float(had.min()):
+        had_between = f"between {number(float(had.min()))} and {number(float(had.max()))} up to then"
+        return Likely(
+            f"completions are sampled at another temperature than the loss assumes: {said.format(had_between)}",
+            ("the same temperature, top-p and top-k in generation and in the loss",),
+        )
+    return Likely(
+        f"completions are sampled with stale weights: {said.format('as much before')}",
+        ("sync the engine after every update, and wait for it before the next generation",),
+    )
 
 
 def out_of_sync(run: Run, check: Check) -> Finding | None:

@@ -14,6 +14,7 @@ from rlhf_assert.numbers import count
 from rlhf_assert.run import Run
 
 NAME = "completion"
+OUT_OF_MEMORY = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"
 _SEVERE = {severity.name for severity in Severity if severity >= Severity.critical}
 
 
@@ -54,8 +55,9 @@ def _ending(run: Run) -> tuple[str, str, str]:
     if run.status == "running":
         return "running", f"has not ended: it was {at} when it was read", "judge it again when it has ended"
     if error.get("type") == "ProcessDied":
-        remedy = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"
-        return "killed", f"died {at}: {first_line(error)}", remedy if "SIGKILL" in first_line(error) else ""
+        return "killed", f"died {at}: {first_line(error)}", OUT_OF_MEMORY if "SIGKILL" in first_line(error) else ""
+    if error.get("type") == "WorkerDied":
+        return "killed", f"ended {at}: {first_line(error)}", OUT_OF_MEMORY
     said = ": ".join(text for text in (str(error.get("type") or "unknown error"), first_line(error)) if text)
     return "crash", f"crashed {at}: {said}", ""
 

@@ -47,7 +47,8 @@ def judge_objective(run: Run) -> Check:
     Identities, exact to rounding in trl 1.12: PPO and OnlineDPO log the KL and its penalty; in PPO the loss is
     policy_loss + vf_coef * value_loss; in GRPO (token-averaged and on-policy) it is -sum(A n) / sum(n) + beta * kl over
     completions with advantage A and n tokens; in RLOO the advantage is the lead of reward - beta * kl in its group; in
-    DPO and KTO the reward of an answer is beta times its log-ratio to the reference.
+    DPO and KTO the reward of an answer is beta times its log-ratio to the reference. In openrlhf 0.11.2, with the mean
+    of a group as baseline, the mean return is -beta times the mean sum of log-ratios (its estimator k1).
     """
     known = [coefficient for coefficient in _coefficients(run) if coefficient.implied]
     if not known:
@@ -185,6 +186,25 @@ def _preference(run: Run) -> Iterator[tuple[int, float]]:
             yield step, reward / distance
 
 
+def _shared_baseline(run: Run) -> Iterator[tuple[int, float]]:
+    returns, samples = run.original.get("return"), run.samples
+    plain = all(run.config.get(name) in known for name, known in _PENALISED_REWARD.items())
+    per_step = int(run.config.get("rollout.batch_size") or 0) * int(run.config.get("rollout.n_samples_per_prompt") or 0)
+    if returns is None or not plain:
+        return
+    distance = (samples.logprob - samples.ref_logprob) * samples.length
+    for step, value in zip(returns.steps.tolist(), returns.values.tolist(), strict=True):
+        of_step = distance[samples.step == step]
+        far = float(of_step.mean()) if len(of_step) == per_step else math.nan
+        if math.isfinite(value) and abs(far) > SMALLEST_OF_SUMS:
+            yield step, -value / far
+
+
+_PENALISED_REWARD: dict[str, tuple[object, ...]] = {
+    "algo.kl.estimator": ("k1",),
+    "algo.kl.use_loss": (False,),
+    "algo.kl.target": (None,),
+}
 _PREFERENCE_LOSSES: tuple[object, ...] = ("sigmoid", ["sigmoid"], "kto")
 
 _IMPLIED: dict[str, Callable[[Run], Iterator[tuple[int, float]]]] = {
@@ -194,6 +214,7 @@ _IMPLIED: dict[str, Callable[[Run], Iterator[tuple[int, float]]]] = {
     "rloo": _rloo,
     "dpo": _preference,
     "kto": _preference,
+    "reinforce_baseline": _shared_baseline,
 }
 
 

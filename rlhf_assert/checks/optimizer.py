@@ -24,6 +24,8 @@ nothing stop one by one."""
 STEADY_RATE = 0.2
 """Share of its highest value above which a learning rate still moves weights."""
 
+_CRITIC = "critic"
+
 Updates = Sequence[Mapping[str, Any]]
 
 
@@ -41,7 +43,8 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     if len(updates) < 2:
         return insufficient(NAME, f"{count(len(updates), 'update')}, a judgement takes 2")
     rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _written, _forgotten)
-    found = [sign for rule in rules if (sign := rule(run, updates)) is not None]
+    of_models = [[each for each in updates if each.get("model") == name] for name in _models(updates)]
+    found = [sign for own in of_models for rule in rules if (sign := rule(run, own)) is not None]
     drawn = [name for name in ("learning_rate", "grad_norm") if name in run.series]
     failing = serious(found, fail_on)
     if failing:
@@ -56,6 +59,11 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
             remedy=(lead.remedy,),
         )
     return passed(NAME, f"{count(len(updates), 'update')} as scheduled", drawn, found)
+
+
+def _models(updates: Updates) -> list[Any]:
+    """Return what is trained, as the updates name it: nothing else, an `actor`, and perhaps a `critic` beside it."""
+    return list(dict.fromkeys(update.get("model") for update in updates))
 
 
 def _rate(_: Run, updates: Updates) -> Anomaly | None:
@@ -77,8 +85,9 @@ def _rate(_: Run, updates: Updates) -> Anomaly | None:
 
 def _clipping(run: Run, updates: Updates) -> Anomaly | None:
     limit = run.config.get("max_grad_norm")
-    if not isinstance(limit, float | int) or limit <= 0.0 or run.info.get("algorithm") == "ppo":
-        return None  # TRL's PPO clips nothing, whatever its configuration says
+    unclipped = run.info.get("algorithm") == "ppo"  # TRL's PPO clips nothing, whatever its configuration says
+    if not isinstance(limit, float | int) or limit <= 0.0 or unclipped or updates[0].get("model") == _CRITIC:
+        return None
     for update in updates:
         norm = update.get("grad_norm")
         if isinstance(norm, float | int) and norm > (1.0 + CLIP_TOLERANCE) * limit:
@@ -158,7 +167,7 @@ def _sign(
         metric="learning_rate" if kind == "learning-rate-applied" else "grad_norm",
         severity=Severity.critical,
         onset=int(update["step"]),
-        summary=summary,
+        summary=f"{summary} (of the critic)" if update.get("model") == _CRITIC else summary,
         evidence=evidence,
         remedy=remedy,
     )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from rlhf_assert.backend import backends
 from rlhf_assert.faults import FAULTS, FaultKind
+from rlhf_assert.train import injectable
 
 _BEFORE = """# Faults: break your training on purpose
 
@@ -40,10 +42,12 @@ def test_a_nan_reward_is_caught(assert_rewards_reliable):
         assert_rewards_reliable()
 ```
 
-The trainer's source is not touched: a fault is made of hooks and wrapped methods of that one trainer, which are taken
-away again. What it draws at random comes from a generator of its own, so up to its onset the run is bit-identical to
-the healthy one. A fault that does not apply (a value head in GRPO, a reference with `beta=0`) is an error before the
-training begins, and says why. `run.json`, the summary and the command that repeats a failure name the fault.
+The trainer's source is not touched. With TRL a fault is made of hooks and wrapped methods of that one trainer, which
+are taken away again; with OpenRLHF, of functions that are replaced in that one training's processes. What it draws at
+random comes from a generator of its own, and before its onset it changes nothing: with TRL the run is bit-identical to
+the healthy one up to there. A fault that does not apply (a value head in GRPO, a reference with `beta=0`, a backend
+that cannot inject it) is an error before the training begins, and says why. `run.json`, the summary and the command
+that repeats a failure name the fault.
 
 *Abrupt* faults are there in full from their onset on; *gradual* ones show as they add up, or as learning that does not
 come. *Unseen in logs* means that the logged metrics of at least one trainer stay as they are: samples, weights,
@@ -55,15 +59,18 @@ def faults_page() -> str:
     """Return `docs/faults.md`: how to break a training, and every fault."""
     lines = [
         _BEFORE,
-        "| fault | what is wrong | default | breaks | found by | |",
-        "|---|---|---|---|---|---|",
+        "| fault | what is wrong | default | breaks | with | found by | |",
+        "|---|---|---|---|---|---|---|",
     ]
+    able = {backend.name: injectable(backend) for backend in backends().values()}
+    every = frozenset().union(*(known.algorithms for known in FAULTS.values()))
     for name, known in FAULTS.items():
         cells = (
             f"`{name}`",
             known.summary.format("*m*"),
             _default(known),
-            ", ".join(sorted(known.algorithms)) if len(known.algorithms) < 8 else "all",
+            ", ".join(sorted(known.algorithms)) if known.algorithms != every else "all",
+            ", ".join(sorted(backend for backend, kinds in able.items() if name in kinds)),
             ", ".join(known.found_by),
             "; ".join((*([] if known.abrupt else ["gradual"]), *([] if known.in_logs else ["unseen in logs"]))),
         )

@@ -11,7 +11,10 @@ from rlhf_assert.backend import find_backend
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.faults import FAULTS, Fault, make_fault, parse_fault
 from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
-from rlhf_assert.train import injects_faults
+from rlhf_assert.train import injectable
+
+BACKEND = "trl"
+"""Whose scenarios are validated where none is named: they train in seconds."""
 
 LONG_STEPS = 160
 """Steps of the healthy training of each scenario in whose log faults are planted: shapes take a hundred rows."""
@@ -104,7 +107,9 @@ def _long(scenario: Scenario, seed: int) -> Training:
 
 
 def applies(fault: Fault, scenario: Scenario) -> bool:
-    """Return whether a fault can be tried in a scenario, by the algorithm that its tags name."""
+    """Return whether a fault can be tried in a scenario, by its backend and the algorithm that its tags name."""
+    if fault.kind not in injectable(find_backend(scenario.backend)):
+        return False
     algorithms = ALGORITHMS.intersection(scenario.tags)
     return not algorithms or bool(algorithms & FAULTS[fault.kind].algorithms)
 
@@ -119,14 +124,15 @@ def chosen_faults(words: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def chosen_scenarios(words: Sequence[str]) -> tuple[Scenario, ...]:
-    """Return the scenarios of `NAME` and `FILE.py[::NAME]` words; for none, every one that can be trained here.
+    """Return the scenarios of `NAME` and `FILE.py[::NAME]` words; for none, all of `BACKEND` that can be trained here.
 
     Raises:
         UsageError: an unknown name, a file without scenarios, or a scenario that cannot be trained here.
     """
     packaged = packaged_scenarios()
     if not words:
-        return tuple(scenario for scenario in packaged.values() if _unmet(scenario) is None)
+        own = (scenario for scenario in packaged.values() if scenario.backend == BACKEND)
+        return tuple(scenario for scenario in own if _unmet(scenario) is None)
     found: list[Scenario] = []
     for word in words:
         file, _, name = word.partition("::")
@@ -143,6 +149,6 @@ def chosen_scenarios(words: Sequence[str]) -> tuple[Scenario, ...]:
 
 def _unmet(scenario: Scenario) -> str | None:
     backend = find_backend(scenario.backend)
-    if not injects_faults(backend):
+    if not injectable(backend):
         return f"the backend {backend.name} injects no faults"
     return backend.missing() or scenario.unmet()

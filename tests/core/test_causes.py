@@ -273,3 +273,51 @@ def test_real_faults(fault_log, make_run, log, config, judge, cause):
     check = judge(make_run(fault_log(log), config=config, learns="reward"))
     assert check.status is Status.FAIL
     assert check.cause.startswith(cause)
+
+
+def test_a_learning_rate_beside_the_schedule_explains_what_comes_after_it(make_run, rows):
+    updates = [
+        ("update", step, {"learning_rate": 1.0 if step == 8 else 1e-3, "scheduled": 1e-3}) for step in range(1, 41)
+    ]
+    run = make_run(rows, events=updates)
+    assert explain(run, failing("kl", onset=9)).cause == (
+        "the optimizer stepped with learning rate 1.0 at step 8, the schedule says 0.001"
+    )
+    assert "stepped" not in explain(run, failing("kl", onset=7)).cause
+    assert "stepped" not in explain(make_run(rows, events=updates[:7]), failing("kl", onset=9)).cause
+
+
+def test_a_process_that_died_is_the_cause(make_run, rows):
+    message = "the process of an engine (EngineCore) died without a word; the driver ended with exit status 1: oops"
+    error = {"type": "WorkerDied", "message": message, "traceback": ""}
+    check = judge_completion(make_run(rows[:3], steps=40, status="crashed", error=error))
+    assert check.headline == f"training ended at step 4: {message}"
+    assert check.cause == "the process of an engine (EngineCore) died, and the training with it"
+    assert "out-of-memory" in check.remedy[0]
+
+
+@pytest.mark.parametrize(
+    ("sampled", "cause"),
+    [
+        (4.0, "likely: completions are sampled at another temperature"),
+        (2.4, "likely: completions are sampled with stale"),
+    ],
+)
+def test_the_sampler_differs_in_its_weights_or_its_temperature(make_run, sampled, cause):
+    rows = [
+        {"entropy": 2.5 - 0.01 * step, "rollout/entropy": sampled if step >= 10 else 2.5 - 0.01 * step}
+        for step in range(1, 21)
+    ]
+    check = failing("rollout", kind="rollout-mismatch", onset=10, metric="rollout_kl")
+    assert explain(make_run(rows), check).cause.startswith(cause)
+    assert not explain(make_run([{"entropy": 2.0}] * 20), check).cause.startswith("likely")
+
+
+def test_a_coefficient_that_is_not_used_pulls_nothing(make_run, rows):
+    """PPO logs the KL and its penalty side by side: what is configured is not what is used."""
+    penalised = [{**row, "objective/kl": row["kl"], "objective/non_score_reward": 0.0} for row in rows]
+    run = make_run(penalised, algorithm="ppo", config={"kl_coef": 0.05})
+    check = failing("kl", kind="kl-runaway", onset=20)
+    assert explain(run, check).cause == (
+        "likely: kl_coef = 0.0, nothing pulls the policy to the reference, though 0.05 is configured"
+    )

@@ -7,7 +7,7 @@ import pytest
 from rlhf_assert.errors import UsageError
 from rlhf_assert.faults import FAULTS, Fault, decode_fault, describe_fault, encode_fault, make_fault, parse_fault
 
-ALGORITHMS = {"ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"}
+ALGORITHMS = {"ppo", "grpo", "rloo", "reinforce", "online-dpo", "dpo", "kto", "reward", "sft"}
 
 
 @pytest.mark.parametrize("kind", FAULTS)

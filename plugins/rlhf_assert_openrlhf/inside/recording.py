@@ -119,19 +119,28 @@ class _Moments:
         self._advantages: list[Any] = []
         self._values: list[Any] = []
         self._returns: list[Any] = []
+        self._surprises: list[Any] = []
 
     def add(self, experience: Any, mask: Any) -> None:
         self._advantages.append(experience.advantages[mask].float())
+        if experience.rollout_log_probs is not None:
+            self._surprises.append(-experience.rollout_log_probs[mask].float())
         if experience.values is not None:
             self._values.append(experience.values[mask].float())
             self._returns.append(experience.returns[mask].float())
 
     def metrics(self) -> dict[str, float]:
-        """Return `advantage`, `advantage_std` and, with a critic, `explained_variance`: 1 - var(R - V) / var(R)."""
+        """Return `advantage`, `advantage_std`, and what else there is.
+
+        With a critic, `explained_variance`: 1 - var(R - V) / var(R). With log-probabilities of the engine,
+        `rollout/entropy`: the mean surprise of its tokens in nats.
+        """
         import torch
 
         advantages = torch.cat(self._advantages)
         found = {"advantage": float(advantages.mean()), "advantage_std": float(advantages.std(correction=0))}
+        if self._surprises:
+            found["rollout/entropy"] = float(torch.cat(self._surprises).mean())
         if self._values:
             values, returns = torch.cat(self._values), torch.cat(self._returns)
             variance = float(returns.var(correction=0))

@@ -1,7 +1,8 @@
 """Python imports this at start-up, as it lies on the PYTHONPATH of a training: installs what the environment asks for.
 
 `RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (all other modules), and
-`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`).
+`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`). `RLHF_ASSERT_FAULT=NAME@ONSETxMAGNITUDE`
+breaks the training (`faults`).
 """
 
 import importlib.machinery
@@ -10,13 +11,26 @@ import os
 import sys
 
 if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1":
-    from rlhf_assert_openrlhf.inside import actors, canary, command, cpu, engine, post_import, recording, supervised
+    from rlhf_assert_openrlhf.inside import (
+        actors,
+        canary,
+        command,
+        cpu,
+        engine,
+        faults,
+        post_import,
+        recording,
+        supervised,
+        weights,
+    )
 
     changing = () if os.environ.get("RLHF_ASSERT_CANARY") == "0" else canary.HOOKS
-    recorded = (*command.HOOKS, *recording.HOOKS, *supervised.HOOKS, *engine.HOOKS, *actors.HOOKS, *changing)
+    training = (*recording.HOOKS, *supervised.HOOKS, *weights.HOOKS)
+    recorded = (*command.HOOKS, *training, *engine.HOOKS, *actors.HOOKS, *changing)
     post_import.install(
         *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
         *(recorded if os.environ.get("RLHF_ASSERT_FEED") else ()),
+        *(faults.hooks(os.environ["RLHF_ASSERT_FAULT"]) if os.environ.get("RLHF_ASSERT_FAULT") else ()),
     )
 
 # This module hides one that the environment may have, as Debian and coverage tools do: it runs as well.

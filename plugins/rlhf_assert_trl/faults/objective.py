@@ -7,8 +7,8 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
+from rlhf_assert_trl.corruption import deal
 from rlhf_assert_trl.faults.injection import Injection
-from rlhf_assert_trl.faults.rewards import deal
 
 
 def _advantages(injection: Injection, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -58,7 +58,9 @@ _value_coefficient = _scaled(("args", "vf_coef"))
 
 INSTALLERS: dict[str, Callable[[Injection], None]] = {
     "advantages_negated": lambda injection: _advantages(injection, torch.neg),
-    "advantages_shuffled": lambda injection: _advantages(injection, lambda values: deal(injection, values)),
+    "advantages_shuffled": lambda injection: _advantages(
+        injection, lambda values: deal(values, injection.magnitude, injection.random)
+    ),
     "kl_coefficient_wrong": lambda injection: _kl_coefficient(injection, injection.magnitude),
     "kl_coefficient_negated": lambda injection: _kl_coefficient(injection, -injection.magnitude),
     "value_coefficient_wrong": lambda injection: _value_coefficient(injection, injection.magnitude),

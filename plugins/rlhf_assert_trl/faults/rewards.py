@@ -10,6 +10,7 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
+from rlhf_assert_trl.corruption import CORRUPTIONS, Batch
 from rlhf_assert_trl.faults.injection import Injection
 
 Corruption = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -66,35 +67,18 @@ def _corrupt_model(injection: Injection, corruption: Corruption) -> None:
     injection.wrap(ppo_trainer, "get_reward", corrupted)
 
 
-def _simply(change: Callable[[Injection, torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[[Injection], None]:
+def _simply(name: str) -> Callable[[Injection], None]:
     """Return what installs a corruption that knows one batch only."""
 
     def install(injection: Injection) -> None:
-        _corrupt(
-            injection, lambda rewards, lengths: change(injection, rewards, lengths) if injection.active else rewards
-        )
+        def corruption(rewards: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            if not injection.active:
+                return rewards
+            return CORRUPTIONS[name](Batch(rewards, lengths, injection.magnitude, injection.random))
+
+        _corrupt(injection, corruption)
 
     return install
-
-
-def _with(value: float) -> Callable[[Injection, torch.Tensor, torch.Tensor], torch.Tensor]:
-    def change(injection: Injection, rewards: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        chosen = torch.randperm(len(rewards), generator=injection.random)[: int(injection.magnitude)]
-        return rewards.index_fill(0, chosen, value)
-
-    return change
-
-
-def _shuffled(injection: Injection, rewards: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    return deal(injection, rewards)
-
-
-def deal(injection: Injection, values: torch.Tensor) -> torch.Tensor:
-    """Return a batch's values, the fault's share of them dealt to other samples: none of these keeps its own."""
-    chosen = torch.randperm(len(values), generator=injection.random)[: round(injection.magnitude * len(values))]
-    dealt = values.clone()
-    dealt[chosen.to(values.device)] = values[chosen.roll(1).to(values.device)]
-    return dealt
 
 
 def _delayed(injection: Injection) -> None:
@@ -109,15 +93,6 @@ def _delayed(injection: Injection) -> None:
 
 
 INSTALLERS: dict[str, Callable[[Injection], None]] = {
-    "reward_nan": _simply(_with(math.nan)),
-    "reward_inf": _simply(_with(math.inf)),
-    "reward_constant": _simply(lambda injection, rewards, _: torch.full_like(rewards, injection.magnitude)),
-    "reward_random": _simply(
-        lambda injection, rewards, _: injection.magnitude * injection.draw(torch.rand, rewards),
-    ),
-    "reward_shuffled": _simply(_shuffled),
-    "reward_negated": _simply(lambda _, rewards, __: -rewards),
-    "reward_rescaled": _simply(lambda injection, rewards, _: rewards * injection.magnitude),
-    "reward_length": _simply(lambda injection, rewards, lengths: rewards + injection.magnitude * lengths),
+    **{name: _simply(name) for name in CORRUPTIONS},
     "reward_delayed": _delayed,
 }

@@ -133,3 +133,33 @@ def test_rewards_of_another_form_and_means_over_batches_are_not_judged(make_run)
 
 def test_nothing_recorded(make_run, rows):
     assert judge_objective(make_run(rows)).status is Status.SKIPPED
+
+
+@pytest.mark.parametrize(("used", "status"), [(0.02, Status.PASS), (0.0, Status.FAIL), (-0.2, Status.FAIL)])
+def test_beta_of_a_return_with_the_mean_of_a_group_as_baseline(make_run, used, status):
+    random = np.random.default_rng(0)
+    rows, records = [], []
+    for step in range(1, 9):
+        lengths, gap = random.integers(4, 20, 8), random.normal(0.05, 0.02, 8)
+        rows.append({"kl": float(gap.mean()), "return": float(-(used if step >= 4 else 0.02) * (gap * lengths).mean())})
+        records += [
+            {"step": step, "prompt": "p", "length": int(n), "reward": 0.5, "logprob": -1.0, "ref_logprob": -1.0 - far}
+            for n, far in zip(lengths, gap.tolist(), strict=True)
+        ]
+    config = {
+        "beta": 0.02,
+        "algo.kl.estimator": "k1",
+        "algo.kl.use_loss": False,
+        "algo.kl.target": None,
+        "rollout.batch_size": 2,
+        "rollout.n_samples_per_prompt": 4,
+    }
+    check = judge_objective(make_run(rows, samples=records, algorithm="reinforce_baseline", config=config))
+    assert check.status is status
+    if status is Status.FAIL:
+        assert check.anomalies[0].onset == 4
+    partial = judge_objective(make_run(rows, samples=records[1:], algorithm="reinforce_baseline", config=config))
+    assert partial.status is status  # the step of which a sample is missing is not judged
+    changed = {**config, "algo.kl.estimator": "k2"}
+    unknown = judge_objective(make_run(rows, samples=records, algorithm="reinforce_baseline", config=changed))
+    assert unknown.status is Status.SKIPPED

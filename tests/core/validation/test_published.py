@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf_assert.faults import FAULTS
+from rlhf_assert.backend import find_backend
 from rlhf_assert.scenarios import packaged_scenarios
+from rlhf_assert.train import injectable
+from rlhf_assert.validation.plan import BACKEND
 from rlhf_assert.validation.publish import BEGIN, END
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "detectors.md"
@@ -24,7 +26,7 @@ def rows(title: str) -> list[list[str]]:
 
 def test_it_has_every_fault_and_only_scenarios_that_there_are() -> None:
     found = rows("By fault")
-    assert {row[0] for row in found} == set(FAULTS), COMMAND
+    assert {row[0] for row in found} == injectable(find_backend(BACKEND)), COMMAND
     named = {f"trl-{name}" for row in found for name in row[2].split(", ")}
     assert named <= set(packaged_scenarios()), COMMAND
 

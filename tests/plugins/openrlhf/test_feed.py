@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlhf_assert import Recorder, read_run
-from rlhf_assert_openrlhf.backend import last_error, name_checkpoints
+from rlhf_assert_openrlhf.backend import name_checkpoints
+from rlhf_assert_openrlhf.ending import last_error
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import recording
 

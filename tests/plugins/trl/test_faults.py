@@ -17,12 +17,13 @@ from rlhf_assert.run import Run
 from rlhf_assert.runner import Runner
 from rlhf_assert.scenarios import Scenario, packaged_scenarios
 from rlhf_assert.verdict import judge
+from rlhf_assert_trl.backend import TRLBackend
 
 pytestmark = pytest.mark.training
 
 STEPS, ONSET = 14, 8
 TIMINGS = {"time", "step_time", "eps"}
-SCENARIOS = dict.fromkeys(FAULTS, "trl-grpo") | {
+SCENARIOS = dict.fromkeys((kind for kind in FAULTS if kind in TRLBackend.faults), "trl-grpo") | {
     "value_head_scaled": "trl-ppo",
     "value_coefficient_wrong": "trl-ppo",
     "kl_coefficient_wrong": "trl-rloo",
@@ -98,7 +99,7 @@ def test_a_healthy_control_passes(train: Callable[..., Run], name: str) -> None:
     assert failures(run) == {}
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", SCENARIOS)
 def test_before_its_onset_a_fault_changes_nothing(train: Callable[..., Run], kind: str) -> None:
     fault = fault_of(kind)
     healthy, broken = train(SCENARIOS[kind], None), train(SCENARIOS[kind], fault)
@@ -133,6 +134,7 @@ def test_a_fault_is_found_by_the_right_check(train: Callable[..., Run], kind: st
         ("trl-grpo", "value_head_scaled", "it breaks ppo, this is grpo"),
         ("trl-sft", "reward_nan", "this is sft"),
         ("trl-sft", "reference_noised", "this is sft"),
+        ("trl-grpo", "engine_killed", "the backend trl cannot inject it; openrlhf can"),
     ],
 )
 def test_a_fault_that_does_not_apply_says_why(train: Callable[..., Run], scenario: str, kind: str, said: str) -> None:
@@ -141,6 +143,12 @@ def test_a_fault_that_does_not_apply_says_why(train: Callable[..., Run], scenari
     assert run.error["type"] == "UsageError"
     assert said in run.error["message"]
     assert not len(run.rows)
+
+
+def test_the_backend_injects_what_it_says() -> None:
+    from rlhf_assert_trl.faults import INSTALLERS
+
+    assert set(INSTALLERS) == TRLBackend.faults
 
 
 def test_an_onset_beyond_the_end_is_refused(tmp_path: Path) -> None:
