@@ -104,16 +104,7 @@ class Feed:
             case "within":  # events of the step whose metrics come next
                 self._within.append(line)
             case "metrics" if step is not None:
-                self._step = step
-                for event in self._within:
-                    recorder.event(event["name"], step, **event["fields"])
-                self._within.clear()
-                metrics = recorder.row(step, {**self._beside, **line["metrics"]})
-                self._beside.clear()
-                recorder.event("log", step)
-                for anomaly in self._watch().update(step, metrics):
-                    recorder.event("anomaly", step, **encode_anomaly(anomaly))
-                    self._on_anomaly(anomaly)
+                self._row(step, line["metrics"])
             case "samples":
                 records: list[dict[str, Any]] = line["records"]
                 reward = str(((recorder.info.get("config") or {}).get("reward_functions") or ["reward"])[0])
@@ -133,6 +124,18 @@ class Feed:
                 recorder.event(name, step, reason=line["message"])
             case _:
                 self._learn(line)
+
+    def _row(self, step: int, logged: Mapping[str, Any]) -> None:
+        self._step = step
+        for event in self._within:
+            self._recorder.event(event["name"], step, **event["fields"])
+        self._within.clear()
+        metrics = self._recorder.row(step, {**self._beside, **logged})
+        self._beside.clear()
+        self._recorder.event("log", step)
+        for anomaly in self._watch().update(step, metrics):
+            self._recorder.event("anomaly", step, **encode_anomaly(anomaly))
+            self._on_anomaly(anomaly)
 
     def _learn(self, line: Mapping[str, Any]) -> None:
         match line["kind"]:

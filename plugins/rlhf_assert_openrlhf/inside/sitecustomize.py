@@ -1,7 +1,7 @@
 """Python imports this at start-up, as it lies on the PYTHONPATH of a training: installs what the environment asks for.
 
 `RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (all other modules), and
-`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`). `RLHF_ASSERT_FAULT=NAME@ONSETxMAGNITUDE`
+`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`). `RLHF_ASSERT_FAULT=NAME@ONSETxAMOUNT`
 breaks the training (`faults`).
 """
 
