@@ -377,13 +377,13 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
         "engine_killed": FaultKind(
             summary="the process of the engine that generates is killed",
             algorithms=_GENERATING,
-            found_by=("completion",),
+            found_by=("completion", "actors"),
             in_logs=False,
         ),
         "actor_killed": FaultKind(
             summary="the process that trains the policy is killed",
             algorithms=_GENERATING,
-            found_by=("completion",),
+            found_by=("completion", "actors"),
             in_logs=False,
         ),
     }
