@@ -16,8 +16,8 @@ from rlhf_assert.run import Run
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     lost_process,
-    raised,
     died,
+    raised,
     nonfinite_reward,
     constant_reward,
     misapplied_rate,
