@@ -111,9 +111,10 @@ class Feed:
                 recorder.samples({"step": step, **record, "rewards": {reward: record["reward"]}} for record in records)
             case "evaluation":
                 recorder.event("evaluation", step, metrics=line["metrics"])
+            case "beside":
+                self._beside |= line["metrics"]
             case "event":
-                timed = line["name"] in {"actors", "process_lost"}  # told by processes that know of no step
-                recorder.event(line["name"], self._step if timed else step, **line["fields"])
+                recorder.event(line["name"], self._step if line.get("last") else step, **line["fields"])
                 if line["name"] == "actors" and self.begun:
                     self._beside |= actor_metrics(line["fields"])
             case "end":

@@ -26,6 +26,7 @@ _ONLINE_NAMES = {
     "estimator": "algo.advantage.estimator",
     "reward_normalization": "reward.normalize_enable",
     "packing": "ds.packing_samples",
+    "zero_stage": "ds.zero_stage",
 }
 
 

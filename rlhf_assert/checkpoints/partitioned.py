@@ -39,8 +39,11 @@ class Label:
 
 
 def find_partitioned(path: Path) -> Path | None:
-    """Return the folder of rank files that a path means: itself, the newest in it, or that of its first model."""
-    if not path.is_dir():
+    """Return the folder of rank files that a path means: itself, the newest in it, or that of its first model.
+
+    None where there is no such folder, or the path holds whole weights beside it, which say more.
+    """
+    if not path.is_dir() or any(path.glob("*.safetensors")):
         return None
     if any(path.glob(MODEL)) or any(path.glob(OPTIMIZER)):
         return path
@@ -53,10 +56,14 @@ def find_partitioned(path: Path) -> Path | None:
 
 
 def newest_steps(path: Path) -> dict[str, str]:
-    """Return, by model, the newest folder of rank files of all the models that lie in a folder."""
+    """Return, by model, the newest folder of rank files of all the models that lie in a folder.
+
+    Folders `checkpoint-N` are no models but steps of one.
+    """
     if not path.is_dir():
         return {}
-    files = {model.name: model / "latest" for model in sorted(path.iterdir()) if (model / "latest").is_file()}
+    models = [model for model in sorted(path.iterdir()) if not model.name.startswith("checkpoint-")]
+    files = {model.name: model / "latest" for model in models if (model / "latest").is_file()}
     return {name: file.read_text(encoding="utf-8", errors="replace").strip() for name, file in files.items()}
 
 
@@ -131,6 +138,8 @@ def _load(file: Path, issues: list[Issue], *, fake: bool) -> dict[str, Any] | No
     except Exception as error:  # noqa: BLE001 - whatever a broken archive makes torch raise, it is the finding
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         said = f"cannot be read: {reason:.90}" if file.stat().st_size else "empty"
+        if "central directory" in reason:  # of a zip archive, at its end
+            said = "cut off: the end of the archive is missing"
         issues.append(critical("truncated-file", f"{file.name}: {said}"))
         return None
     if not isinstance(state, dict):

@@ -63,7 +63,8 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
     if checkpoint.moments and optimizer:
         return _partitioned_state(checkpoint, found)
     if checkpoint.optimizer is None:
-        return TrainingState(**found, unjudged="the checkpoint has no optimizer.pt"), ()
+        missing = "no file of a rank could be read" if checkpoint.facts else "the checkpoint has no optimizer.pt"
+        return TrainingState(**found, unjudged=missing), ()
     if not optimizer:
         return TrainingState(**found, unjudged="optimizer.pt was not asked for"), ()
     loaded = _load(checkpoint.optimizer)

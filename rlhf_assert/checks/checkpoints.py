@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from rlhf_assert.causes import explain
 from rlhf_assert.causes.weights import saved_states
 from rlhf_assert.check import Check, Status
-from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time
+from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time, inspect_checkpoint
+from rlhf_assert.checkpoints.partitioned import newest_steps
 from rlhf_assert.checks.outcome import passed, skipped
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.errors import UsageError
@@ -32,8 +33,10 @@ FILE_KINDS = frozenset(
 def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MAX_DRIFT) -> Check:
     """Judge every checkpoint that a run saved, and how far it moved from the weights it began with.
 
-    Fails on: a score below `min_score` (0 for a NaN, an infinity, a matrix of zeros, a missing or truncated file; see
-    `CheckpointHealth`), a drift beyond `max_drift`, and weights that equal the start although there were gradients.
+    Fails on: models whose newest folders to resume from are of different steps (actor and critic), a score below
+    `min_score` (0 for a NaN, an infinity, a matrix of zeros, a missing or truncated file; see `CheckpointHealth`), of
+    the folders to resume from only a score of 0, a drift beyond `max_drift`, and weights that equal the start although
+    there were gradients.
     Drift is measured to the step-0 weights if the run saved them, else to the first checkpoint.
 
     Args:
@@ -48,7 +51,14 @@ def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MA
         raise UsageError(f"min_score={min_score}: a score lies between 0 and 1")
     if not max_drift > 0.0:
         raise UsageError(f"max_drift={max_drift}: a drift is above 0")
+    resumable = newest_steps(run.path / "checkpoints")
+    unequal = _unequal(run, resumable) or _unreadable(run, resumable, min_score)
+    if unequal is not None:
+        return unequal
     if not run.checkpoints:
+        if resumable:
+            told = f"{', '.join(resumable)} can be resumed from {', '.join(sorted(set(resumable.values())))}"
+            return passed(NAME, told, _shown(run))
         return skipped(NAME, "the run saved no checkpoint")
     start = next((state for state in saved_states(run) if state not in run.checkpoints), None)
     healths = health_over_time(run.checkpoints, start)
@@ -68,6 +78,30 @@ def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MA
     moved = _moved(healths[-1])
     headline = f"{count(len(healths), 'file')}, score {lowest:.2f}" + (f"; {moved}" if moved else "")
     return passed(NAME, headline, _shown(run), note=headline)
+
+
+def _unequal(run: Run, resumable: Mapping[str, str]) -> Check | None:
+    """Return the failure of models that can only be resumed from different steps, or None."""
+    if len(set(resumable.values())) < 2:
+        return None
+    told = ", ".join(f"{model} at {step}" for model, step in resumable.items())
+    return _fail(
+        run,
+        f"models were saved at different steps: {told}",
+        evidence=[f"{model}: the newest is {step}" for model, step in resumable.items()],
+        remedy=("resume from a step that all of them have, by name", "find out which save was cut off, and why"),
+        cause="a save was cut off between two models",
+    )
+
+
+def _unreadable(run: Run, resumable: Mapping[str, str], min_score: float) -> Check | None:
+    """Return the failure of a folder to resume from that is damaged or holds no numbers, or None."""
+    for model in resumable:
+        health = inspect_checkpoint(run.path / "checkpoints" / model)
+        if health.score == 0.0 < min_score:
+            sick = _sick(run, [health], health, min_score)
+            return replace(sick, headline=f"{model}/{sick.headline}")
+    return None
 
 
 def _shown(run: Run) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from rlhf_assert.run import Run
 NAME = "reference"
 MOVED = "reference-moved"
 STRANGE = "step-one-reward"
+AVERAGE_MOVED = "average-moved"
 TOLERANCE = 0.01
 """Nats per completion; in a sound start both log-probabilities come from equal weights and equal kernels: it is 0."""
 
@@ -22,9 +23,11 @@ def judge_reference(run: Run) -> Check:
     """Judge whether the reference's weights changed during the training (events `reference_moved`).
 
     An invariant: the divergence is measured from one fixed policy, unless the configuration syncs the reference. The
-    other: at step 1 the policy is the reference, so the implicit rewards of DPO, KTO and OnlineDPO are 0.
+    other: at step 1 the policy is the reference, so the implicit rewards of DPO, KTO and OnlineDPO are 0. A third: an
+    average of the policy's weights (EMA) moves with each of its updates, by the share that its coefficient says, and at
+    no other time (events `average_moved`).
     """
-    strange = _strange_start(run)
+    strange = _strange_start(run) or _average(run)
     if strange is not None:
         return strange
     if run.config.get("sync_ref_model"):
@@ -51,6 +54,32 @@ def judge_reference(run: Run) -> Check:
         anomalies=[sign],
         metrics=[name for name in ("kl_div", "chosen_reward", "loss") if name in run.series],
         remedy=("freeze the reference, and load it a second time: it may share tensors with the policy",),
+    )
+
+
+def _average(run: Run) -> Check | None:
+    """Return the failure of an average of the weights that something else moved, or None."""
+    moved = [event for event in run.events if event.get("event") == "average_moved"]
+    if not moved:
+        return None
+    step = max(1, int(moved[0].get("step") or 1))
+    sign = Anomaly(
+        kind=AVERAGE_MOVED,
+        metric="kl_div",
+        severity=Severity.critical,
+        onset=step,
+        summary=f"{moved[0].get('reason') or 'moved'}, at step {step}",
+        evidence={"times": len(moved)},
+        causes=("something else writes into it", "it shares tensors with the policy"),
+    )
+    return failed(
+        run,
+        NAME,
+        f"average of the weights {sign.summary}",
+        anomalies=[sign],
+        metrics=[name for name in ("kl_div",) if name in run.series],
+        evidence=[f"{count(len(moved), 'time')} in the run"],
+        remedy=("keep the average apart from the policy, and update it once for each of its updates",),
     )
 
 

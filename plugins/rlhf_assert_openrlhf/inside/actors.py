@@ -96,6 +96,7 @@ class Watch:
         window = max(0.0, until - since)
         tell_event(
             "actors",
+            "last",
             actors=[{**describe(actor), **_work(actor["ActorID"], busy, running, window)} for actor in table],
             window=window,
             tasks=states,
@@ -248,7 +249,7 @@ def engine_core(module: Any) -> None:
 
     def propagate_error(self: Any, e: Exception) -> None:
         said = str(e).strip().partition("\n")[0]
-        guarded(tell_event, "process_lost", what="vLLM engine core", reason=f"{type(e).__name__}: {said}")
+        guarded(tell_event, "process_lost", "last", what="vLLM engine core", reason=f"{type(e).__name__}: {said}")
         original(self, e)
 
     processor.propagate_error = propagate_error

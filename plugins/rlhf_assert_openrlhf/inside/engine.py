@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
-from rlhf_assert_openrlhf.inside.recording import at_log, guarded, tell_event
+from rlhf_assert_openrlhf.inside.recording import at_log, guarded, tell_event, with_trainer
 
 PATIENCE = 5.0
 """Seconds to wait for an engine's answer, which was asked for before the step's training: it has failed by then."""
@@ -170,23 +170,13 @@ def iterations(module: Any) -> None:
     manager.record = record
 
 
-@after("openrlhf.trainer.ppo_trainer")
-def engines(module: Any) -> None:
-    """The engines, from the trainer that holds them, whatever its kind: their base class is not copied by Ray."""
-    base = module.BasePPOTrainer
-    original = base.__init__
-    expect_parameters(
-        original,
-        *("self", "strategy", "actor_model_group", "critic_model_group", "reward_model_group"),
-        *("reference_model_group", "vllm_engines", "tokenizer"),
-    )
+def hold(trainer: Any) -> None:
+    """Keep the engines of the trainer of this process."""
+    _engines[:] = trainer.vllm_engines or []
 
-    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        _engines[:] = self.vllm_engines or []
-        at_log.append(collect)
 
-    base.__init__ = initialise
+with_trainer.append(hold)
+at_log.append(collect)
 
 
 @after("openrlhf.trainer.ppo_utils.experience_maker")
@@ -203,4 +193,4 @@ def step(module: Any) -> None:
     maker.make_experience_batch = make_experience_batch
 
 
-HOOKS = (iterations, engines, step)
+HOOKS = (iterations, step)

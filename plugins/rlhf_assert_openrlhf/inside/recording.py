@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 
@@ -34,6 +34,9 @@ _spent = 0.0
 
 at_log: list[Callable[[int, dict[str, Any]], None]] = []
 """Other modules' functions that are called with a step and its metrics, just before these are told; they may add."""
+
+with_trainer: list[Callable[[Any], None]] = []
+"""Other modules' functions that are called with the trainer that directs all models, once it is made."""
 
 
 def tell(kind: str, **fields: Any) -> None:
@@ -61,9 +64,9 @@ def record_metrics(step: int, logs: dict[str, Any]) -> None:
     tell("metrics", step=step, metrics=numbers | derived)
 
 
-def tell_event(name: str, step: int | None = None, **fields: Any) -> None:
-    """Tell an event of the run directory."""
-    tell("event", name=name, step=step, fields=fields)
+def tell_event(name: str, step: int | Literal["last"] | None = None, **fields: Any) -> None:
+    """Tell an event of the run directory; a process that knows of no step says "last", which is the last one logged."""
+    tell("event", name=name, step=None if step == "last" else step, last=step == "last", fields=fields)
 
 
 def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None:
@@ -224,4 +227,23 @@ def logged_metrics(module: Any) -> None:
     module.TensorboardLogger = Logger
 
 
-HOOKS = (experience, logged_metrics)
+@after("openrlhf.trainer.ppo_trainer")
+def trainer(module: Any) -> None:
+    """The trainer that directs all models, whatever its kind: Ray does not copy what its own `__init__` calls."""
+    base = module.BasePPOTrainer
+    original = base.__init__
+    expect_parameters(
+        original,
+        *("self", "strategy", "actor_model_group", "critic_model_group", "reward_model_group"),
+        *("reference_model_group", "vllm_engines", "tokenizer"),
+    )
+
+    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        for function in with_trainer:
+            guarded(function, self)
+
+    base.__init__ = initialise
+
+
+HOOKS = (trainer, experience, logged_metrics)

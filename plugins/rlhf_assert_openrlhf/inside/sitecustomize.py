@@ -13,20 +13,24 @@ import sys
 if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1":
     from rlhf_assert_openrlhf.inside import (
         actors,
+        average,
+        batches,
         canary,
         command,
         cpu,
         engine,
         faults,
+        optimizers,
         post_import,
         recording,
         supervised,
         weights,
     )
 
-    changing = () if os.environ.get("RLHF_ASSERT_CANARY") == "0" else canary.HOOKS
-    training = (*recording.HOOKS, *supervised.HOOKS, *weights.HOOKS)
-    recorded = (*command.HOOKS, *training, *engine.HOOKS, *actors.HOOKS, *changing)
+    told = [command, recording, supervised, weights, average, batches, optimizers, engine, actors]
+    if os.environ.get("RLHF_ASSERT_CANARY") != "0":
+        told.append(canary)
+    recorded = [hook for module in told for hook in module.HOOKS]
     post_import.install(
         *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
         *(recorded if os.environ.get("RLHF_ASSERT_FEED") else ()),

@@ -9,11 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
 
+from rlhf_assert.check import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
+from rlhf_assert.checks import judge_checkpoints
 from rlhf_assert.cli import main
 
 torch = pytest.importorskip("torch")
@@ -188,3 +191,35 @@ def test_the_command_shows_what_is_known_of_the_training(write: Write, tmp_path:
     assert "reward normalization True, packing False" in shown
     answer = orjson.loads(CliRunner().invoke(main, ["checkpoint", str(folder), "--format=json"]).stdout)
     assert answer["facts"]["estimator"] == "gae"
+
+
+def test_a_run_whose_models_were_saved_at_different_steps_fails(
+    write: Write, make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = make_run()
+    for model, step in (("_actor", 8), ("_critic", 8)):
+        write(model, step=step)
+        (tmp_path / model).rename(run.path / "checkpoints" / model)
+    assert judge_checkpoints(run).status is Status.PASS
+    (run.path / "checkpoints" / "_critic" / "latest").write_text("global_step4")
+    check = judge_checkpoints(run)
+    assert check.status is Status.FAIL
+    assert check.headline == "models were saved at different steps: _actor at global_step8, _critic at global_step4"
+
+
+def test_a_run_that_cannot_be_resumed_fails(write: Write, make_run: Callable[..., Any], tmp_path: Path) -> None:
+    run = make_run()
+    folder = write(ranks=2)
+    (folder / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
+    folder.parent.rename(run.path / "checkpoints" / "_actor")
+    check = judge_checkpoints(run)
+    assert check.status is Status.FAIL
+    assert check.headline.startswith("_actor/global_step8: bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt: missing")
+
+
+def test_whole_weights_beside_rank_files_are_what_is_judged(write: Write, make_run: Callable[..., Any]) -> None:
+    """As in what transformers' trainer saves under ZeRO, a folder for each step with its own `latest`."""
+    run = make_run(weights={step: {"a.weight": np.full((4, 4), 0.1, np.float32)} for step in (4, 8)})
+    for step in (4, 8):
+        (run.path / "checkpoints" / f"checkpoint-{step}" / "latest").write_text(f"global_step{step}")
+    assert judge_checkpoints(run).headline.startswith("2 files, score 1.00")

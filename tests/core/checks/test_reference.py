@@ -22,6 +22,13 @@ def test_a_reference_that_is_synced_on_purpose(make_run, rows):
     assert judge_reference(run).status is Status.SKIPPED
 
 
+def test_an_average_of_the_weights_that_something_else_moved(make_run, rows):
+    moved = [("average_moved", step, {"reason": "changed between two updates of the policy"}) for step in (5, 6)]
+    check = judge_reference(make_run(rows, events=[*STOOD, *moved]))
+    assert (check.status, check.anomalies[0].onset) == (Status.FAIL, 5)
+    assert check.headline == "average of the weights changed between two updates of the policy, at step 5"
+
+
 def test_no_reference(make_run, rows):
     assert judge_reference(make_run(rows)).status is Status.SKIPPED
 

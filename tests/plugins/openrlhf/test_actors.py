@@ -85,7 +85,7 @@ def test_a_look_adds_to_the_next_step_and_to_no_other(tmp_path: Path, monkeypatc
         told = [{**describe(row(ActorID=str(index))), "utilization": u} for index, u in enumerate(utilizations)]
         director = {**describe(row(ActorID="d", ActorClassName="PPOTrainer")), "utilization": 1.0}
         nodes = [{"node": "10.0.0.1", "alive": True, "cpu": 0.5}]
-        recording.tell_event("actors", actors=[*told, director], window=2.0, nodes=nodes)
+        recording.tell_event("actors", "last", actors=[*told, director], window=2.0, nodes=nodes)
 
     look(0.9)  # before the first step: models are loaded
     recording.record_metrics(1, {"reward": 0.1})
