@@ -9,7 +9,14 @@ from rlhf_assert.causes.critic import value_scale
 from rlhf_assert.causes.finding import Hypothesis, Likely, RuledOut, lead
 from rlhf_assert.causes.optimizer import destructive_learning_rate, frozen_weights, misapplied_rate, zero_learning_rate
 from rlhf_assert.causes.processes import lost_process
-from rlhf_assert.causes.reference import another_reference, moved_reference, no_pull, out_of_sync, sampler_differs
+from rlhf_assert.causes.reference import (
+    another_reference,
+    changed_coefficient,
+    moved_reference,
+    no_pull,
+    out_of_sync,
+    sampler_differs,
+)
 from rlhf_assert.causes.reward import constant_reward, nonfinite_reward
 from rlhf_assert.check import Check, Status
 from rlhf_assert.run import Run
@@ -21,6 +28,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     nonfinite_reward,
     constant_reward,
     misapplied_rate,
+    changed_coefficient,
     sampler_differs,
     zero_learning_rate,
     frozen_weights,

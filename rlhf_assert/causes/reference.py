@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.causes.finding import Finding, Likely, RuledOut, at_first_step
+from rlhf_assert.causes.finding import Finding, Likely, RuledOut, at_first_step, lead
 from rlhf_assert.check import Check
 from rlhf_assert.numbers import number, setting
 from rlhf_assert.run import Run
@@ -10,9 +10,6 @@ from rlhf_assert.run import Run
 KL_CHECK = frozenset({"kl"})
 SAMPLER_ENTROPY = "rollout/entropy"
 """Original key of the mean surprise of the sampled tokens under what sampled them, in nats: its entropy."""
-
-ROUNDING = 1e-3
-"""Relative to the configured coefficient: less than this is a 0 that was divided in 32 bits."""
 
 OTHER_TEMPERATURE = 1.2
 """Ratio of two entropies: twice the temperature has at least 1.5 times the entropy of a language model's next token."""
@@ -85,13 +82,24 @@ def no_pull(run: Run, check: Check) -> Finding | None:
     return Likely(f"{name} = {setting(value)}, {clause}", tuple(remedy))
 
 
+def changed_coefficient(_: Run, check: Check) -> Finding | None:
+    """A coefficient is not the configured one, as identities of the recorded numbers show: nothing else explains it."""
+    sign = lead(check)
+    if check.name != "objective" or sign is None or not sign.causes:
+        return None
+    return Likely(
+        sign.causes[0],
+        ("look for what changes the coefficient after the trainer was built, and for its sign",),
+        certain=True,
+    )
+
+
 def coefficient_used(run: Run, name: str, configured: float) -> float:
     """Return the coefficient that the run's own numbers imply where it is not the configured one."""
     from rlhf_assert.checks.objective import judge_objective  # noqa: PLC0415 - checks ask for causes, too
 
     wrong = [found.evidence for found in judge_objective(run).anomalies if name in found.summary]
-    used = float(wrong[0]["implied"]) if wrong else configured
-    return used if abs(used) > ROUNDING * abs(configured) else 0.0
+    return float(wrong[0]["implied"]) if wrong else configured
 
 
 def sampler_differs(run: Run, check: Check) -> Finding | None:

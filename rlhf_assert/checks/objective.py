@@ -69,16 +69,18 @@ def judge_objective(run: Run) -> Check:
 
 def _wrong(coefficient: Coefficient) -> Anomaly | None:
     for (step, value), (_, later) in pairwise(coefficient.implied):
-        agree = abs(value - later) <= AGREEMENT * max(abs(value), abs(later))
+        # Of a coefficient that is 0, rounding implies numbers that agree in nothing but that they are nearly 0.
+        agree = abs(value - later) <= AGREEMENT * max(abs(value), abs(later), abs(coefficient.configured))
         if agree and abs(value - coefficient.configured) > TOLERANCE * abs(coefficient.configured):
+            used = value if abs(value) > AGREEMENT * abs(coefficient.configured) else 0.0
             return Anomaly(
                 kind="coefficient",
                 metric="loss",
                 severity=Severity.critical,
                 onset=step,
-                summary=f"has {coefficient.name} {number(value)} from step {step} on, configured is "
+                summary=f"has {coefficient.name} {number(used)} from step {step} on, configured is "
                 f"{setting(coefficient.configured)}",
-                evidence={"implied": value, "configured": coefficient.configured},
+                evidence={"implied": used, "configured": coefficient.configured},
                 causes=(f"{coefficient.name} was changed after the trainer was configured",),
             )
     return None

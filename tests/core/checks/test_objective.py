@@ -141,7 +141,9 @@ def test_beta_of_a_return_with_the_mean_of_a_group_as_baseline(make_run, used, s
     rows, records = [], []
     for step in range(1, 9):
         lengths, gap = random.integers(4, 20, 8), random.normal(0.05, 0.02, 8)
-        rows.append({"kl": float(gap.mean()), "return": float(-(used if step >= 4 else 0.02) * (gap * lengths).mean())})
+        rounding = 1e-9 * random.normal()
+        value = -(used if step >= 4 else 0.02) * (gap * lengths).mean() + rounding
+        rows.append({"kl": float(gap.mean()), "return": float(value)})
         records += [
             {"step": step, "prompt": "p", "length": int(n), "reward": 0.5, "logprob": -1.0, "ref_logprob": -1.0 - far}
             for n, far in zip(lengths, gap.tolist(), strict=True)
