@@ -53,4 +53,6 @@ def configuration(entry_point: str, settings: Mapping[str, Any]) -> dict[str, An
         config["loss_type"] = "ipo" if settings.get("model.ipo_enable") else "sigmoid"
     if entry_point == "train_ppo_ray":
         config |= {"use_vllm": True, "kl_per_token": True}  # TRL's PPO generates itself, and logs a sum over tokens
+        if not settings.get("train.async_enable"):  # else what generates is behind what is trained by design
+            config["rollout_kl_estimator"] = "k1"
     return {**config, "entry_point": entry_point}

@@ -20,6 +20,10 @@ LIMIT, ONE_ENGINE = 0.1, 0.03
 0.005 to 0.03 (what TRL logs for vLLM), one engine with and without its cache by about 0.01, in full precision by
 1e-6."""
 
+MEAN = 0.02
+"""The same for a mean log-ratio, which estimates a KL divergence: about half of the square of the sizes above, so 5e-4.
+Sound engines showed at most 0.001; weights that were stale for four steps 0.05 to 0.1."""
+
 JUMP, FLOOR, SETTLED = 20.0, 0.01, 5
 CUT, FEWEST = 0.5, 8
 _LIMITS = ("max_completion_length", "response_length", "max_new_tokens")
@@ -29,9 +33,10 @@ MISMATCH, ENDINGS = "rollout-mismatch", "endings-lost"
 def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge how far the sampler's log-probabilities are from the trainer's (`rollout_kl`, nats per token).
 
-    Fails on two rows in succession above `LIMIT` (`ONE_ENGINE` where it is known to be one), or above `FLOOR` and
-    `JUMP` times all of the (at least `SETTLED`) rows before: stale weights, another temperature, dropout in one of the
-    two. Also on completions that, from one step to the next, are nearly all cut off.
+    Fails on two rows in succession above `LIMIT` (`ONE_ENGINE` where it is known to be one, `MEAN` where a mean
+    log-ratio is logged), or above `FLOOR` and `JUMP` times all of the (at least `SETTLED`) rows before: stale weights,
+    another temperature, dropout in one of the two. Also on completions that, from one step to the next, are nearly all
+    cut off.
     """
     series = run.series.get("rollout_kl")
     found = [
@@ -112,6 +117,8 @@ def _endings(run: Run) -> list[Anomaly]:
 def _apart(run: Run, series: Series) -> list[Anomaly]:
     own = run.config.get("use_vllm", run.info.get("algorithm") != "ppo") is False  # TRL's PPO has no such option
     highest = ONE_ENGINE if own else LIMIT
+    if run.config.get("rollout_kl_estimator") == "k1":
+        highest = MEAN
     values, steps = series.values.tolist(), series.steps.tolist()
     for (index, value), (_, later) in pairwise(enumerate(values)):
         usual = max(values[:index]) if index >= SETTLED else float("inf")

@@ -44,6 +44,17 @@ def test_stale_weights_from_a_step_on(make_run, after, limit):
     assert f"limit {limit}" in check.headline
 
 
+def test_stale_weights_in_a_mean_log_ratio(make_run):
+    """As OpenRLHF logged it: a sync that was skipped for four steps of 1e-3, from the fifth on."""
+    stale = [-0.0002, 0.0003, 0.0003, 0.0002, 0.059, 0.0998, 0.0991, 0.0507, 0.0467]
+    run = make_run(rows_with(stale), config={"use_vllm": True, "rollout_kl_estimator": "k1"})
+    assert judge_rollout(run).anomalies[0].onset == 5
+    assert judge_rollout(make_run(rows_with(stale), config={"use_vllm": True})).status is Status.PASS
+    sound = [0.001, -0.0002, 0.0031, 0.0045, -0.0002, 0.03, 0.002]  # one step alone is no mismatch
+    run = make_run(rows_with(sound), config={"use_vllm": True, "rollout_kl_estimator": "k1"})
+    assert judge_rollout(run).status is Status.PASS
+
+
 def test_a_mismatch_from_the_start(make_run):
     assert judge_rollout(make_run(rows_with([0.3] * 10))).anomalies[0].onset == 1
 
