@@ -36,6 +36,8 @@ class Scenario:
         requires: requirement strings that the environment must meet, for example `trl<1.13`.
         reason: why `requires` is there, shown when the scenario is skipped.
         time_limit: seconds after which the training counts as hung.
+        cpus: processors that it takes of a cluster's node; None stands for what its backend says.
+        gpus: the same of GPUs.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Scenario:
     requires: tuple[str, ...] = ()
     reason: str = ""
     time_limit: float = 300.0
+    cpus: float | None = None
+    gpus: float | None = None
 
     def __call__(self, context: Any) -> Any:
         """Build the trainer."""

@@ -49,6 +49,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rlhf-out", metavar="DIR", help="keep run directories and reports in DIR")
     group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
     group.addoption(
+        "--rlhf-ray", metavar="ADDRESS", help="train on this Ray cluster, many at a time: HOST:PORT or auto"
+    )
+    group.addoption("--rlhf-ray-python", metavar="PATH", help="interpreter on its nodes (default: this one's path)")
+    group.addoption(
         "--rlhf-validate",
         nargs="?",
         const="quick",
@@ -56,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="train with and without faults, and fail if too few are found or too much health is flagged; bare: quick",
     )
     parser.addini("rlhf_out", "as --rlhf-out", default="")
+    parser.addini("rlhf_ray_python", "as --rlhf-ray-python", default="")
     parser.addini("rlhf_openrlhf_python", "interpreter that has OpenRLHF (default: .venv-openrlhf's)", default="")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def print_summary(reporter: pytest.TerminalReporter) -> None:
     reporter.section("rlhf health")
     expected = [expected_false_alarms(outcome.run) for outcome in outcomes]
     lines = health_section(outcomes, width=width, ascii=not speaks_unicode(reporter), expected_false_alarms=expected)
-    for line in lines:
+    for line in [*lines, *(line for outcome in outcomes for line in lost_nodes(outcome.run.info))]:
         reporter.line(line)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in github.annotations(outcomes):
@@ -44,6 +44,17 @@ def print_summary(reporter: pytest.TerminalReporter) -> None:
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(path).open("a", encoding="utf-8") as file:
                 file.write(github.step_summary(outcomes))
+
+
+def lost_nodes(info: Mapping[str, Any]) -> list[str]:
+    """Return a line for each node of a cluster that was lost with a run's training on it."""
+    cluster = info.get("cluster") or {}
+    again = f"trained again on {cluster['host']}" if cluster.get("host") else "not trained"
+    return [
+        f"lost        {info.get('scenario')} seed {info.get('seed')}: node {str(lost.get('node'))[:8]} "
+        f"({lost.get('reason')}); {again}"
+        for lost in cluster.get("lost") or ()
+    ]
 
 
 def judged(reporter: pytest.TerminalReporter) -> list[Outcome]:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from pytest_rlhf_assert import SESSION_PLUGIN
 from pytest_rlhf_assert.selection import Request, detection
 from rlhf_assert.backend import find_backend
-from rlhf_assert.errors import RlhfAssertError
+from rlhf_assert.errors import MissingDependency, RlhfAssertError
 from rlhf_assert.run import Run, read_run
 from rlhf_assert.runner import Runner
 from rlhf_assert.scenarios import by_name
@@ -30,12 +30,14 @@ class TrainingSession:
 
     Attributes:
         runner: trains.
+        ahead: what is trained without being waited for, beside what is asked for first; on a cluster only.
         folder: holds the session's run directories; all workers of xdist share it.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.runner = Runner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
+        self.runner = runner_for(config)
+        self.ahead: list[Request] = []
         self._folder: Path | None = None
         self._preparing = False
 
@@ -66,9 +68,10 @@ class TrainingSession:
             if (path / "run.json").exists():
                 return read_run(path)
             self._prepare_to_judge()
+            self._submit(folder)
             show = progress(self.config, request, path)
             try:
-                return self.runner.run(
+                run: Run = self.runner.run(
                     request.scenario,
                     path,
                     seed=request.seed,
@@ -76,14 +79,46 @@ class TrainingSession:
                     fault=request.fault,
                     on_progress=show,
                 )
+                return run
             finally:
                 show(last=True)
+
+    def _submit(self, folder: Path) -> None:
+        ahead, self.ahead = self.ahead, []
+        for request in ahead:
+            self.runner.submit(
+                request.scenario,
+                folder / request.key,
+                seed=request.seed,
+                steps=request.scenario.steps,
+                fault=request.fault,
+            )
 
     def _prepare_to_judge(self) -> None:
         """Import what judging needs while the first training runs: seconds that would otherwise come after it."""
         if not self._preparing:
             self._preparing = True
             threading.Thread(target=import_judges, daemon=True).start()
+
+
+def runner_for(config: pytest.Config) -> Any:
+    """Return what trains: this machine's runner, or one that has the same methods and trains on a cluster.
+
+    Raises:
+        pytest.UsageError: the cluster cannot be reached, or was asked for beside what it cannot do.
+    """
+    address = config.getoption("rlhf_ray")
+    if not address:
+        return Runner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
+    if config.getoption("rlhf_in_process"):
+        raise pytest.UsageError("--rlhf-ray and --rlhf-in-process: train on the cluster, or in this process")
+    from rlhf_assert_ray.cluster import ClusterRunner
+
+    python = config.getoption("rlhf_ray_python") or config.getini("rlhf_ray_python")
+    try:
+        return ClusterRunner(address, python=python, settings=detection(config))
+    except RlhfAssertError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def import_judges() -> None:
@@ -102,12 +137,17 @@ def begin(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
     """
     if not config.pluginmanager.has_plugin(SESSION_PLUGIN):
         config.pluginmanager.register(TrainingSession(config), SESSION_PLUGIN)
-    requests = [getattr(getattr(item, "callspec", None), "params", {}).get("rlhf_run") for item in items]
+    found = [getattr(getattr(item, "callspec", None), "params", {}).get("rlhf_run") for item in items]
+    requests = list({request.key: request for request in found if request}.values())
     try:
-        by_name(request.scenario for request in requests if request)
+        by_name(request.scenario for request in found if request)
     except RlhfAssertError as error:
         raise pytest.UsageError(str(error)) from error
-    needed = {request.scenario.backend for request in requests if request and request.scenario.unmet() is None}
+    if config.getoption("rlhf_ray"):
+        if not hasattr(config, "workerinput"):  # each worker of xdist would ask for all of them
+            current(config).ahead = requests
+        return
+    needed = {request.scenario.backend for request in requests if request.scenario.unmet() is None}
     for backend in needed:
         # What is wrong with a backend is said at the test that needs it.
         with contextlib.suppress(RlhfAssertError):
@@ -145,10 +185,13 @@ def recorded_run(fixture: pytest.FixtureRequest) -> Run:
         )
     session = current(fixture.config)
     try:
-        reason = find_backend(request.scenario.backend).missing() or request.scenario.unmet()
+        here = not fixture.config.getoption("rlhf_ray")  # a cluster's node says itself what it has not
+        reason = here and (find_backend(request.scenario.backend).missing() or request.scenario.unmet())
         if reason:
             pytest.skip(reason)
         run = session.run(request, session.folder(fixture.getfixturevalue("tmp_path_factory")))
+    except MissingDependency as error:
+        pytest.skip(str(error))
     except RlhfAssertError as error:
         pytest.fail(str(error), pytrace=False)
     if run.error and run.error["type"] == "UsageError":  # the scenario is wrong, not the training

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlhf_assert.detect.anomaly import Anomaly
 
+NOT_TOLD = "logger.wandb.key"
 POLL_SECONDS = 0.5
 SAMPLE_SECONDS = 2.0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,7 +79,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
     prepare_folder(run)
     settings = project_settings()
     variables = {**os.environ, **recording_variables(run, canary=canary), **(cpu_variables() if cpu else {})}
-    recorder = Recorder(run, backend="openrlhf", command=list(command), detection=settings.table())
+    recorder = Recorder(run, backend="openrlhf", command=without_secret(command), detection=settings.table())
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command
             command,
@@ -141,6 +142,16 @@ def recording_variables(run: Path, *, canary: bool = False) -> dict[str, str]:
         "RLHF_ASSERT_CANARY": str(int(canary)),
         "RLHF_ASSERT_FEED": str(run / "feed.jsonl"),
     }
+
+
+def without_secret(command: Sequence[str]) -> list[str]:
+    """Return the words of a command as they may be kept: without the key of a logging service."""
+    kept: list[str] = []
+    for word in command:
+        name, given, _ = word.partition("=")
+        secret = name == f"--{NOT_TOLD}" and bool(given)
+        kept.append(f"{name}=..." if secret else "..." if kept[-1:] == [f"--{NOT_TOLD}"] else word)
+    return kept
 
 
 def copy(source: Path, target: Path) -> None:

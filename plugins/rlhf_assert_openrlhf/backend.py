@@ -40,6 +40,12 @@ class OpenRLHFBackend:
     name = "openrlhf"
     faults = KINDS
 
+    @property
+    def needs(self) -> Mapping[str, float]:
+        """What a training takes of a cluster's node: with CUDA a GPU each for policy, reference and engine."""
+        on_cpu = self.missing() is not None or find_environment().on_cpu
+        return {"CPU": 2.0} if on_cpu else {"CPU": 4.0, "GPU": 3.0}
+
     def missing(self) -> str | None:
         """Return what is not installed, with the command that mends it, or None."""
         try:

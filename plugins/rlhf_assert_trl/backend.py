@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_assert.errors import TrainingStopped, UsageError
 from rlhf_assert.faults import FAULTS
@@ -32,6 +32,8 @@ class TRLBackend:
 
     name = "trl"
     faults = frozenset(FAULTS) - {"critic_learning_rate_spike", "engine_killed", "actor_killed"}
+    needs: ClassVar[Mapping[str, float]] = {"CPU": 1.0}
+    """What a training takes of a cluster's node."""
 
     def missing(self) -> str | None:
         """Return which needed package is not installed, with the command that mends it, or None."""

@@ -31,6 +31,8 @@ _waiting: list[dict[str, Any]] = []
 """The samples, and the metrics of the last experience, until the logger tells the step that they belong to."""
 _spent = 0.0
 """Seconds that hooks took and that no line has told yet."""
+_counting = False
+"""Whether a hook of the main thread runs."""
 
 at_log: list[Callable[[int, dict[str, Any]], None]] = []
 """Other modules' functions that are called with a step and its metrics, just before these are told; they may add."""
@@ -170,15 +172,18 @@ def _plain(value: Any) -> Any:
 
 def guarded(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     """Call a function; what it raises is told, and goes no further."""
-    global _spent  # noqa: PLW0603
-    begun = time.perf_counter()
+    global _counting, _spent  # noqa: PLW0603
+    # What another thread does holds up nothing, and a hook within a hook is counted once.
+    counts = not _counting and threading.current_thread() is threading.main_thread()
+    _counting, begun = _counting or counts, time.perf_counter()
     try:
         function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - a training must not break because its recording did
         said = str(error).strip().partition("\n")[0]
         with contextlib.suppress(OSError):  # a full disk: nothing can be told
             tell("failure", of=function.__name__, message=f"{function.__name__}: {type(error).__name__}: {said}")
-    if threading.current_thread() is threading.main_thread():  # no other holds up the training
+    if counts:
+        _counting = False
         _spent += time.perf_counter() - begun
 
 

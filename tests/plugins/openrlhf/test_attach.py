@@ -221,11 +221,11 @@ def test_the_time_of_hooks_is_told_with_the_next_line(tmp_path: Path, monkeypatc
     monkeypatch.setattr(recording.time, "perf_counter", lambda: float(next(ticks)))
     monkeypatch.setattr(recording, "_spent", 0.0)
     recording.guarded(lambda: None)
-    recording.guarded(lambda: None)
+    recording.guarded(recording.guarded, lambda: None)  # the inner one is within the outer
     recording.tell("metrics", step=1, metrics={})
     recording.tell("metrics", step=2, metrics={})
     lines = [json.loads(line) for line in (tmp_path / "feed.jsonl").read_text().splitlines()]
-    assert [line["seconds"] for line in lines] == [2.0, 0.0]
+    assert [line["seconds"] for line in lines] == [3.0, 0.0]
 
 
 @pytest.mark.training

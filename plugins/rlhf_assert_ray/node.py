@@ -1,0 +1,116 @@
+"""One training on a node of a cluster: `python -m rlhf_assert_ray.node`.
+
+The first line of standard input is the training, as JSON (`training` in `ClusterRunner.submit`). When standard input
+closes, who asked for it is gone: the training is ended, and its folder removed. What is printed is a JSON line
+(`missing`, why it cannot be trained here, or null; `left_out`, the files that did not fit) and the run directory, as a
+compressed tar.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import select
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from rlhf_assert.detect.config import settings_of
+from rlhf_assert.errors import MissingDependency
+from rlhf_assert.faults import decode_fault
+from rlhf_assert.runner import Runner
+from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
+
+
+def main() -> None:
+    """Train, and print the run directory."""
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a scenario's file prints is no run directory
+    training = orjson.loads(read_line(0))
+    with tempfile.TemporaryDirectory(prefix="rlhf-assert-node-") as scratch:
+        path = Path(scratch) / training["name"]
+        missing = train(training, path)
+        left_out: list[str] = []
+        files = [] if missing else list(within(path, training["limit"], left_out))
+        output.write(orjson.dumps({"missing": missing, "left_out": left_out}) + b"\n")
+        if not missing:
+            pack(path, files, output)
+        output.flush()
+
+
+def train(training: Mapping[str, Any], path: Path) -> str | None:
+    """Train into a run directory, and return why that cannot be done here, None if it was."""
+    os.chdir(folder if (folder := Path(training["folder"])).is_dir() else path.parent)
+    scenario = find(training["scenario"], Path(training["file"]))
+    if reason := scenario.unmet():
+        return reason
+    # How many trainings a node takes at a time is for the cluster to say.
+    with Runner(settings=settings_of(training), hold_device=False) as runner:
+        try:
+            runner.run(
+                scenario,
+                path,
+                seed=training["seed"],
+                steps=training["steps"],
+                fault=decode_fault(training["fault"]),
+                on_progress=end_if_alone,
+            )
+        except MissingDependency as error:
+            return str(error)
+    return None
+
+
+def find(name: str, file: Path) -> Scenario:
+    """Return a packaged scenario, or the one of that name in a file."""
+    packaged = packaged_scenarios().get(name)
+    if packaged is not None and (packaged.file.name == file.name or not file.is_file()):
+        return packaged
+    return scenarios_in_file(file)[name]
+
+
+def read_line(descriptor: int) -> bytes:
+    """Read the first line, and no byte of what may follow."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte:
+            raise SystemExit(1)
+        line += byte
+    return line
+
+
+def end_if_alone() -> None:
+    """End this process, in order, if nobody waits for it any more."""
+    if select.select([0], [], [], 0)[0] and not os.read(0, 1):
+        raise SystemExit(1)
+
+
+def within(path: Path, limit: int, left_out: list[str]) -> Iterator[Path]:
+    """Yield the files of a run directory up to `limit` bytes, logs before checkpoints; the others go to `left_out`."""
+    found = [file for file in path.rglob("*") if file.is_symlink() or file.is_file()]
+    sizes = {file: 0 if file.is_symlink() else file.stat().st_size for file in found}
+    used = 0
+    for file in sorted(found, key=lambda file: (file.is_relative_to(path / "checkpoints"), sizes[file], file)):
+        if used + sizes[file] > limit:
+            left_out.append(str(file.relative_to(path)))
+            continue
+        used += sizes[file]
+        yield file
+
+
+def pack(path: Path, files: list[Path], output: IO[bytes]) -> None:
+    """Write files of a run directory as a compressed tar, as a stream."""
+    with (
+        gzip.GzipFile(fileobj=output, mode="wb", compresslevel=1) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as archive,
+    ):
+        for file in files:
+            archive.add(file, arcname=str(file.relative_to(path)), recursive=False)
+
+
+if __name__ == "__main__":
+    main()
