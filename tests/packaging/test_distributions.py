@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 USE = """
-import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_trl, rlhf_scenarios
+import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_ray, rlhf_assert_trl, rlhf_scenarios
 from pathlib import Path
 from rlhf_assert.backend import find_backend
 from rlhf_assert.scenarios import packaged_scenarios
@@ -49,7 +49,8 @@ def environment(folder: Path) -> Path:
 def test_the_wheel_holds_every_package_and_no_test(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert tops == {"rlhf_assert", "pytest_rlhf_assert", "rlhf_assert_openrlhf", "rlhf_assert_trl", "rlhf_scenarios"}
+    plugins = {"pytest_rlhf_assert", "rlhf_assert_openrlhf", "rlhf_assert_ray", "rlhf_assert_trl"}
+    assert tops == {"rlhf_assert", *plugins, "rlhf_scenarios"}
     for package in tops:
         assert f"{package}/py.typed" in names
     assert "rlhf_scenarios/test_health.py" in names
