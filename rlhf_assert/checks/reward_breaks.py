@@ -63,28 +63,33 @@ def broken_rewards(run: Run) -> Broken | None:
 def broken_advantages(run: Run) -> Broken | None:
     """Return advantages that do not belong to what they are made of from a step on.
 
-    That is the reward in GRPO, the reward less its KL penalty in RLOO, each within the group of a prompt, and where
-    there is a critic the return less its value (Schulman et al., "High-Dimensional Continuous Control Using
-    Generalized Advantage Estimation", 2015): advantages are made of it by a shift and a positive factor.
+    Where there is a critic that is the return less its value (Schulman et al., "High-Dimensional Continuous Control
+    Using Generalized Advantage Estimation", 2015); where returns were recorded without a critic, the return, from which
+    OpenRLHF makes the advantages of REINFORCE, RLOO, GRPO and their kin; otherwise the reward in GRPO, and the reward
+    less its KL penalty in RLOO, each within the group of a prompt. Advantages are made of it by a shift and a positive
+    factor.
     """
-    critic = bool(np.isfinite(run.samples.value - run.samples.returns).any())
-    made_of = run.samples.returns - run.samples.value if critic else _rewarded(run)
+    samples = run.samples
+    critic = bool(np.isfinite(samples.value - samples.returns).any())
+    returned = bool(np.isfinite(samples.returns).any())
+    source = "return less value" if critic else "return" if returned else "reward"
+    made_of = samples.returns - samples.value if critic else samples.returns if returned else _rewarded(run)
     if made_of is None:
         return None
-    found = find_advantage_break(run.samples, made_of, LOWEST_ADVANTAGE, grouped=not critic)
+    found = find_advantage_break(samples, made_of, LOWEST_ADVANTAGE, grouped=source == "reward")
     if found is None:
         return None
     step, r = found
     against = r < -LOWEST_ADVANTAGE
-    source = "return less value" if critic else "reward"
+    plural = "rewards" if source == "reward" else "returns"
     return Broken(
         kind="advantage-sign",
-        headline=f"advantages {'go against' if against else 'do not follow'} their "
-        f"{'returns' if critic else 'rewards'} from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
+        headline=f"advantages {'go against' if against else 'do not follow'} their {plural} "
+        f"from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
         onset=step,
         evidence=(f"r(advantage, {source}) {r:.2f} at step {step}", "it is 1 by construction"),
         cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
-        remedy=(f"compare the trainer's advantages with {source}{'' if critic else ' less group mean'}",),
+        remedy=(f"compare the trainer's advantages with {source}{' less group mean' if source == 'reward' else ''}",),
     )
 
 

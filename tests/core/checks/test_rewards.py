@@ -127,6 +127,17 @@ def test_negated_advantages_fail(make_run, rows):
     assert check.headline.startswith("advantages go against their rewards from step 1 on: r -1.00")
 
 
+@pytest.mark.parametrize(("sign", "status"), [(1.0, Status.PASS), (-1.0, Status.FAIL)])
+def test_advantages_are_compared_with_returns_where_there_are_some(make_run, rows, sign, status):
+    found = records(sound)
+    for number, record in enumerate(found):
+        record["return"] = 3.0 * record["advantage"] - 0.1 * (number % 7)  # a KL penalty, of a run with a large one
+        record["advantage"] = sign * (record["return"] + 0.5)
+    check = judge_rewards(make_run(rows, samples=found, algorithm="reinforce"))
+    assert check.status is status
+    assert ("returns from step 1 on: r -1.00" in check.headline) == (status is Status.FAIL)
+
+
 def test_shuffled_advantages_fail(make_run, rows):
     shuffled = records(sound)
     values = np.random.default_rng(0).permutation([record["advantage"] for record in shuffled])

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from rlhf_assert import scenario
+from rlhf_assert_openrlhf.backend import command, describe
+from rlhf_assert_openrlhf.environment import Environment
+from rlhf_assert_openrlhf.flags import parser_of
 from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_metrics
+from rlhf_assert_openrlhf.training import OpenRLHFTraining
+
+ESTIMATORS = {"gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo", "flash_reinforce"}
 
 
 @pytest.mark.parametrize(
@@ -15,7 +24,8 @@ from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_
         ("train_dpo", None, "dpo"),
         ("train_ppo_ray", "gae", "ppo"),
         ("train_ppo_ray", "group_norm", "grpo"),
-        ("train_ppo_ray", "reinforce_baseline", "reinforce_baseline"),
+        ("train_ppo_ray", "rloo", "rloo"),
+        *(("train_ppo_ray", name, name) for name in ("reinforce", "reinforce_baseline", "dr_grpo", "flash_reinforce")),
     ],
 )
 def test_the_algorithm_follows_from_command_and_estimator(
@@ -31,6 +41,35 @@ def test_what_is_promised_depends_on_what_is_trained() -> None:
     assert {"value_loss", "explained_variance", "kl_div"} <= set(promised_metrics("train_ppo_ray", online))
     without = {"algo.advantage.estimator": "reinforce", "algo.kl.init_coef": 0}
     assert not {"value_loss", "explained_variance", "kl_div"} & set(promised_metrics("train_ppo_ray", without))
+
+
+def test_every_estimator_that_openrlhf_offers_can_be_set_and_is_described(installed: Environment) -> None:
+    offered = next(
+        action.choices
+        for action in parser_of(installed.package, "train_ppo_ray")._actions
+        if "--algo.advantage.estimator" in action.option_strings
+    )
+    assert set(offered) == ESTIMATORS
+    for estimator in offered:
+        training = OpenRLHFTraining(
+            reward=Path(__file__),
+            flags={
+                "algo.advantage.estimator": estimator,
+                "algo.advantage.no_std_norm": True,
+                "algo.kl.init_coef": 0.01,
+                "algo.kl.use_loss": True,
+                "reward.normalize_enable": True,
+                "reward.clip_range": [-1.0, 1.0],
+            },
+        )
+        _, settings = command(installed, training, training.flags)
+        found = describe(training, settings, scenario(backend="openrlhf", promises=("entropy",))(print), on_cpu=True)
+        critic = {"value_loss", "explained_variance"}
+        assert found["algorithm"] == {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator)
+        assert critic & set(found["promised"]) == (critic if estimator == "gae" else set())
+        assert {"reward", "advantage", "kl_div", "entropy"} <= set(found["promised"])
+        assert found["config"]["reward.normalize_enable"] is True
+        assert found["config"]["reward.clip_range"] == [-1.0, 1.0]
 
 
 def test_settings_are_kept_and_have_the_names_that_checks_ask_for() -> None:
