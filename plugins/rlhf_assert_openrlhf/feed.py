@@ -84,6 +84,7 @@ class Feed:
         self.begun = self.passed = False
         self._from, self._last, self._offset = self._last, None, 0
         self._within.clear()  # of a step that is made again
+        self._beside.clear()
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:

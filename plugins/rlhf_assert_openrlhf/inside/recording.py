@@ -56,8 +56,8 @@ def tell(kind: str, **fields: Any) -> None:
 def record_metrics(step: int, logs: dict[str, Any]) -> None:
     """Tell the samples that led to a step (`samples`), and every metric that it logged (`metrics`)."""
     derived: dict[str, Any] = {}
-    for batch in _waiting:
-        tell("samples", step=step, records=batch["records"])
+    for own, batch in enumerate(_waiting, step - len(_waiting) + 1):  # more than one where not every step is logged
+        tell("samples", step=own, records=batch["records"])
         derived.update(batch["metrics"])
     _waiting.clear()
     numbers = {key: value for key, value in logs.items() if key != "generated_samples" and value is not None}

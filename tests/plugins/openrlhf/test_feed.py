@@ -60,6 +60,18 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> Non
     assert len(read_run(tmp_path / "run").rows) == 1
 
 
+def test_samples_keep_their_step_where_only_every_third_is_logged(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    for step in (3, 6):
+        recording._waiting.extend({"records": [SAMPLE], "metrics": {"advantage": own}} for own in (0.1, 0.2, 0.3))
+        recording.record_metrics(step, LOGS)
+    Feed(feed, recorder).take()
+    recorder.finish("completed")
+    run = read_run(tmp_path / "run")
+    assert run.samples.step.tolist() == [1, 2, 3, 4, 5, 6]
+    assert run["advantage"].values.tolist() == [0.3, 0.3]
+
+
 def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp_path: Path, feed: Path) -> None:
     recorder = Recorder(tmp_path / "run")
     reader = Feed(feed, recorder, last=2)
