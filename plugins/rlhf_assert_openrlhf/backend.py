@@ -93,6 +93,8 @@ class OpenRLHFBackend:
                 given = variables(environment, folder, feed_file) | asked_for(fault, training, settings)
                 if training.entry_point in SUPERVISED:
                     given |= ALONE
+                if not any(name.endswith("dataset") for name in training.flags):
+                    given["HF_DATASETS_CACHE"] = str(folder / "datasets")  # rows of ours would stay in the user's
                 if feed is None:
                     described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
                     recorder.describe(**described, initial_weights=str(tiny_model(environment)))
