@@ -116,7 +116,8 @@ def _stalled(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
 
 
 def _uneven(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
-    begun = next((float(event["time"]) for event in run.events if event.get("event") == "train_begin"), None)
+    starts = [float(event["time"]) for event in run.events if event.get("event") in {"train_begin", "resume"}]
+    begun = max(starts, default=None)  # those of a process that was interrupted are others
     judged = [look for look in looks if begun is not None and float(look["time"]) - float(look["window"]) >= begun]
     seconds = sum(float(look["window"]) for look in judged)
     if len(judged) < FEWEST_LOOKS or seconds < LEAST_SECONDS:

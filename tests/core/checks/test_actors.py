@@ -112,5 +112,15 @@ def test_what_is_no_imbalance(make_run, looks):
     assert judge_actors(run_of(make_run, looks), fail_on=Severity.warning).status is Status.PASS
 
 
+def test_the_actors_of_an_interrupted_process_are_not_compared_with_those_after_it(make_run):
+    idle = {**ENGINE, "utilization": 0.02}
+    looks = [*((second, [idle]) for second in (14, 18, 22)), *((second, [OTHER]) for second in (34, 38, 42))]
+    run = run_of(make_run, looks)
+    assert judge_actors(run).status is Status.FAIL
+    with (run.path / "events.jsonl").open("ab") as file:
+        file.write(orjson.dumps({"event": "resume", "step": 12, "time": 30.0}) + b"\n")
+    assert judge_actors(read_run(run.path), fail_on=Severity.warning).status is Status.PASS
+
+
 def test_no_actors(make_run, rows):
     assert judge_actors(make_run(rows)).status is Status.SKIPPED
