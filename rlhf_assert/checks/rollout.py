@@ -25,7 +25,7 @@ MEAN = 0.02
 Sound engines showed at most 0.001; weights that were stale for four steps 0.05 to 0.1."""
 
 JUMP, FLOOR, SETTLED = 20.0, 0.01, 5
-CUT, FEWEST = 0.5, 8
+CUT, FEWEST, LASTS = 0.5, 8, 3
 _LIMITS = ("max_completion_length", "response_length", "max_new_tokens")
 MISMATCH, ENDINGS = "rollout-mismatch", "endings-lost"
 
@@ -81,35 +81,37 @@ _REMEDIES = {
 def _endings(run: Run) -> list[Anomaly]:
     """Return the step from which completions are cut off as never before: 50 percentage points above any other step.
 
-    Two such steps in succession, after `SETTLED` others: a policy that learns to ramble passes through the shares in
-    between, and a share of `FEWEST` completions has a standard deviation of 18 points at most. A completion at the
-    configured limit counts, whatever the trainer says of its end: it may have taken padding for one.
+    `LASTS` such steps in succession, after `SETTLED` others: a policy that one update throws off may be back two steps
+    later, one that learns to ramble passes through the shares in between, and a share of `FEWEST` completions has a
+    standard deviation of 18 points at most. A completion at the configured limit counts, whatever the trainer says of
+    its end: it may have taken padding for one.
     """
     samples = run.samples
     limit = next((run.config[name] for name in _LIMITS if isinstance(run.config.get(name), int)), None)
     cut = (samples.truncated > 0.0) | (samples.length >= (limit or np.inf))
     known = np.isfinite(samples.truncated)
     highest = 0.0
-    broken: tuple[int, float] | None = None
+    broken: list[tuple[int, float]] = []
     for index, step in enumerate(dict.fromkeys(samples.step.tolist())):
         of_step = cut[known & (samples.step == step)]
         now = float(of_step.mean()) if len(of_step) else 0.0
         if index >= SETTLED and len(of_step) >= FEWEST and now >= highest + CUT:
-            if broken is not None:
+            broken.append((step, now))
+            if len(broken) == LASTS:
+                onset, first = broken[0]
                 return [
                     Anomaly(
                         kind=ENDINGS,
                         metric="truncated_fraction",
                         severity=Severity.critical,
-                        onset=broken[0],
-                        summary=f"{share(broken[1])} from step {broken[0]} on, at most {share(highest)} before",
-                        evidence={"share": broken[1], "before": highest},
+                        onset=onset,
+                        summary=f"{share(first)} from step {onset} on, at most {share(highest)} before",
+                        evidence={"share": first, "before": highest},
                         causes=("the end token is not the one that the policy learnt", "a shorter limit"),
                     )
                 ]
-            broken = (step, now)
             continue
-        broken = None
+        broken.clear()
         highest = max(highest, now)
     return []
 

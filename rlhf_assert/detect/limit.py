@@ -75,7 +75,7 @@ class KLRunaway:
     `identities.StepOne` reports) and is added to the limit.
 
     A warning at first; critical once something else shows that the policy is lost: the KL at 3 times its limit for 5
-    rows, group variance gone, or, while not each reward is above each of the first 3, a reward that has not risen,
+    rows, or, while not each reward is above each of the first 3, group variance gone, a reward that has not risen,
     entropy under half or over twice its start, or completions that began to be cut off. KTO is not judged: its KL is a
     sum of unknown length.
 
@@ -156,10 +156,10 @@ class KLRunaway:
         recent = list(self._recent)
         if all((row["kl_div"] or 0.0) > 3 * limit for row in recent):
             return "more than 3 times the limit"
+        if self._rises():  # what was left was left for a better reward, and that may be the best there is
+            return ""
         if all(no_variance(row) for row in recent):
             return "no group of completions has reward variance"
-        if self._rises():  # what was left was left for a better reward
-            return ""
         start = self._start.get
         entropy, truncated, reward = (_known(recent, name) for name in ("entropy", "truncated_fraction", "reward"))
         begin = start("entropy")

@@ -82,6 +82,7 @@ def test_completions_that_are_padded_to_the_limit_do_not_end_whatever_is_said(ma
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0, 1.0],  # learns to ramble: another check's business
         [1.0] * 12,  # cut off from the start, as by a model that was never taught to end
         [0.1] * 7 + [1.0] + [0.1] * 4,  # one step
+        [0.1] * 7 + [0.7, 0.7] + [0.1] * 3,  # one update too large, and back
     ],
 )
 def test_cut_off_completions_that_are_no_break(make_run, shares):

@@ -71,6 +71,7 @@ def test_each_corroboration_makes_it_critical(find: Any, late: dict[str, float])
     [
         ({"entropy": 0.9}, Severity.warning),
         ({"truncated_fraction": 1.0}, Severity.warning),
+        ({"zero_std_fraction": 1.0}, Severity.warning),  # solved: every answer gets the best reward
         ({"kl_div": 3.5}, Severity.critical),
     ],
 )
