@@ -158,8 +158,9 @@ def _masked_means(values: Any, mask: Any) -> list[float | None] | None:
     """Return the mean of each row's values under the mask, both (batch, tokens); None without a token."""
     if values is None:
         return None
-    means = (values.float() * mask).sum(1) / mask.sum(1).clamp(min=1)
-    return [float(mean) if count else None for mean, count in zip(means, mask.sum(1), strict=True)]
+    counts = mask.sum(1)
+    means = ((values.float() * mask).sum(1) / counts.clamp(min=1)).tolist()
+    return [mean if count else None for mean, count in zip(means, counts.tolist(), strict=True)]
 
 
 def _list(column: Any) -> list[float] | None:
