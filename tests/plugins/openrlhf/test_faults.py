@@ -60,7 +60,7 @@ THOROUGH = [
     Case("reward_constant@5", "rewards", "constant from step 5 on: 0.50", "to every completion from step 5", steps=12),
     Case("reward_length@1x0.1", "rewards", "length", "length", steps=24),
     Case("kl_coefficient_wrong@1x0", "objective", "has beta 0", "beta was changed", flags=(("actor.adam.lr", 2e-2),)),
-    Case("rollout_weights_stale@7x20", "rollout", "from step 7 on", "sampled with stale weights", steps=10),
+    Case("rollout_weights_stale@7x20", "rollout", "from step", "sampled with stale weights", steps=10),
     Case("reference_noised@5x0.05", "reference", "moved at step 5", "reference"),
     Case("engine_killed@4", "completion", "engine (EngineCore) died", "engine"),
     Case("actor_killed@4", "completion", "PolicyModelActor) died", "PolicyModelActor"),
