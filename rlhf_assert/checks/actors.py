@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf_assert.causes.processes import deaths, named
 from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import evidence_of, failed, passed, serious, skipped
+from rlhf_assert.checks.outcome import evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.run import Run
@@ -27,8 +27,8 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     - Death: an actor died, and neither its owner had ended it nor its owner's end; or another process of the training
       was lost, or a node. What died is named, with the runtime's own words.
     - Restart: an actor that was restarted has lost its state, its weights among it.
-    - Stall: the training did not end, and at the last look no step had ended for `STALL` seconds and `LONGER` times the
-      longest step; the task that began last is what the others wait for.
+    - Stall: the training's time was over, and at the last look no step had ended for `STALL` seconds and `LONGER` times
+      the longest step; the task that began last is what the others wait for.
     - Imbalance: of one class, an actor worked less than `IMBALANCE` of the time of another, over at least
       `FEWEST_LOOKS` looks since the first step, where the other worked a tenth of the time.
 
@@ -45,9 +45,11 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
         drawn = [name for name in ("ray_actor_utilization", "step_time") if name in run.series]
         evidence = [*dict.fromkeys(sign.summary for sign in failing[1:4]), *evidence_of(failing[:1])]
         return failed(run, NAME, lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
-    living = [actor for actor in (looks[-1]["actors"] if looks else ()) if actor.get("state") == "ALIVE"]
-    classes = sorted({str(actor["class"]) for actor in living})
-    headline = f"{count(len(living), 'actor')} of {len(classes)} classes alive, none restarted"
+    alive = [[actor for actor in look["actors"] if actor.get("state") == "ALIVE"] for look in looks]
+    if not any(alive):
+        return insufficient(NAME, "no actor had come up at the last look")
+    living = alive[-1]
+    headline = f"{count(len(living), 'actor')} alive at the last look, none restarted"
     drawn = [name for name in ("ray_actor_utilization",) if name in run.series]
     return passed(NAME, headline, drawn, found, note=count(len(living), "actor"))
 
@@ -95,21 +97,22 @@ def _restarted(looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
 
 
 def _stalled(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
-    ends = [float(event["time"]) for event in run.events if event.get("event") == "log" and "time" in event]
-    if run.status == "completed" or len(ends) < 2 or not looks:
+    if run.status not in {"timeout", "running"} or not looks:
         return []
-    longest = max(later - earlier for earlier, later in pairwise(ends))
-    still = float(looks[-1]["time"]) - ends[-1]
+    ends = [float(event["time"]) for event in run.events if event.get("event") == "log" and "time" in event]
+    longest = max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
+    still = float(looks[-1]["time"]) - (ends[-1] if ends else float(looks[0]["time"]))
     if still <= max(STALL, LONGER * longest):
         return []
     tasks = [actor for actor in looks[-1]["actors"] if actor.get("task")]
     waits = min(tasks, key=lambda actor: float(actor.get("seconds") or 0.0), default=None)
     where = f": {named(waits)} runs {waits['task']} since {number(waits['seconds'])} s" if waits else ""
+    before = f", the longest took {number(longest)} s" if longest else ""
     return [
         _sign(
             "actor-stalled",
             run.steps + 1,
-            f"no step ended for {number(still)} s, the longest took {number(longest)} s{where}",
+            f"no step ended for {number(still)} s{before}{where}",
             "py-spy dump of that process shows what it waits for",
         )
     ]

@@ -30,7 +30,7 @@ def run_of(make_run, looks, *, status="completed", steps=20, error=None, lost=()
 def test_actors_that_live_and_work(make_run):
     looks = [(second, [ENGINE, OTHER]) for second in (14, 18, 22, 26, 30)]
     check = judge_actors(run_of(make_run, looks), fail_on=Severity.warning)
-    assert (check.status, check.headline) == (Status.PASS, "2 actors of 1 classes alive, none restarted")
+    assert (check.status, check.headline) == (Status.PASS, "2 actors alive at the last look, none restarted")
 
 
 def test_an_actor_that_died_is_named_and_is_the_cause_of_the_crash(make_run):
@@ -85,6 +85,14 @@ def test_a_training_that_stands_still_names_the_task_that_others_wait_for(make_r
     assert check.headline.endswith("Engine (process 7) runs generate since 120 s")
     assert judge_actors(run_of(make_run, looks)).status is Status.PASS  # it came to its end: it only saved
     assert judge_actors(run_of(make_run, looks[:1], status="timeout")).status is Status.PASS
+
+
+def test_actors_that_never_came_up(make_run):
+    pending = {**ENGINE, "state": "PENDING_CREATION", "task": "__init__", "seconds": 400.0}
+    run = run_of(make_run, [(2, [pending]), (402, [pending])], status="timeout", steps=0)
+    assert judge_actors(run).headline == "no step ended for 400 s: Engine (process 7) runs __init__ since 400 s"
+    run = run_of(make_run, [(2, [pending])], status="crashed", steps=0)
+    assert judge_actors(run).status is Status.INSUFFICIENT
 
 
 @pytest.mark.parametrize(("share", "critical"), [(0.15, False), (0.01, True)])
