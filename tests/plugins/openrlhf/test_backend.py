@@ -81,6 +81,20 @@ def test_the_engines_are_recorded_and_follow_the_trainer(run: Run) -> None:
     assert not [event for event in run.events if event["event"] == "recording_failed"]
 
 
+def test_actors_batches_and_optimizers_are_recorded(run: Run) -> None:
+    looks = [event for event in run.events if event["event"] == "actors"]
+    classes = {actor["class"] for actor in looks[-1]["actors"] if actor["state"] == "ALIVE"}
+    assert {"PolicyModelActor", "ReferenceModelActor", "RolloutRayActor"} <= classes
+    assert all(actor["restarts"] == 0 for look in looks for actor in look["actors"])
+    assert any("memory" in node for look in looks for node in look["nodes"])
+    savings = run.original["packing/savings"].values
+    assert ((savings > 0.0) & (savings < 1.0)).all()  # completions of several lengths, padded to the longest
+    # The advantage is the reward less its group's mean, but for the KL penalty.
+    assert run.original["advantage_reward_correlation"].values.min() > 0.5
+    assert set(run.original["optimizer/policy/overflow"].values) == {0.0}
+    assert run.config["zero_stage"] == 2
+
+
 def test_samples_agree_with_the_metrics_of_their_step(run: Run) -> None:
     samples = run.samples
     assert len(samples) == 64 * reinforce.steps
