@@ -19,7 +19,7 @@ import pytest
 
 from rlhf_assert import Recorder, read_run
 from rlhf_assert_openrlhf.attach import recording_variables
-from rlhf_assert_openrlhf.backend import BACKEND, command, tiny_model
+from rlhf_assert_openrlhf.backend import BACKEND, command, private_folder, tiny_model
 from rlhf_assert_openrlhf.context import Context
 from rlhf_assert_openrlhf.environment import Environment
 from rlhf_assert_openrlhf.feed import Feed
@@ -239,14 +239,9 @@ def test_a_users_own_training_is_recorded_and_judged(installed: Environment, tmp
     )
     training = replace(reinforce(context), reward=reward)
     launched, _ = command(installed, training, materialise(training, tmp_path / "data"))
-    short = Path("/tmp") / f"at{os.getpid()}"  # Ray's sockets lie there
-    done = attach(
-        tmp_path / "run",
-        *launched,
-        options=("--cpu",) if installed.on_cpu else (),
-        RAY_TMPDIR=str(short),
-        TMPDIR="/tmp",
-    )
+    cpu = ("--cpu",) if installed.on_cpu else ()
+    with private_folder() as folder:
+        done = attach(tmp_path / "run", *launched, options=cpu, RAY_TMPDIR=str(folder), TMPDIR=str(folder))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Global step 6" in done.stdout
 

@@ -70,7 +70,12 @@ def cluster() -> Iterator[Nodes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**environment, "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"},
+            env={
+                **environment,
+                "RAY_TMPDIR": str(folder),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_raylet_start_wait_time_s": "300",
+            },
         )
         try:
             yield Nodes(process)
