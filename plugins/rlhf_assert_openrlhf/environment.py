@@ -115,7 +115,6 @@ ON_CPU = {
     "OMP_NUM_THREADS": "1",
     # Logical GPUs: OpenRLHF asks Ray for a GPU per actor and engine, and never touches it.
     "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 16, "GPU": 8, "object_store_memory": 200_000_000}),
-    "RAY_raylet_start_wait_time_s": "300",  # 30 by default, which few and busy cores exceed
     "RAY_prestart_worker_first_driver": "0",  # Ray would start a worker for each of the 16
     "RAY_worker_register_timeout_seconds": "600",  # after 60 on a busy machine it would start the same worker again
     "RAY_worker_niceness": "0",  # 15 by default, so that workers starve behind whatever else the machine does

@@ -70,12 +70,7 @@ def cluster() -> Iterator[Nodes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={
-                **environment,
-                "RAY_TMPDIR": str(folder),
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_raylet_start_wait_time_s": "300",
-            },
+            env={**environment, "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"},
         )
         try:
             yield Nodes(process)
