@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,8 +208,28 @@ def dashboard(module: Any) -> None:
     module.init = init
 
 
+@after("torch.utils.cpp_extension")
+def operators(module: Any) -> None:
+    """DeepSpeed's operators are taken as `operators.build` left them, where torch would compare how it builds them now.
+
+    The compiler's flags follow from a look at the processor that comes out otherwise on a busy machine: then every
+    process of a training builds them again, for minutes, in the folder that the others load them from.
+    """
+    original, take = module.load, module._import_module_from_library  # noqa: SLF001 - what `load` ends with
+    expect_parameters(take, "module_name", "path", "is_python_module")
+
+    def load(name: str, *args: Any, **kwargs: Any) -> Any:
+        folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "")) / name
+        if (folder / f"{name}.so").is_file():
+            return take(name, str(folder), is_python_module=True)
+        return original(name, *args, **kwargs)
+
+    module.load = load
+
+
 PATCHES = (
     dashboard,
+    operators,
     torch_cuda,
     device_mesh,
     flash_attention,
