@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf_assert_openrlhf.inside.engine import answer
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 from rlhf_assert_openrlhf.inside.recording import guarded, tell_event
 
@@ -48,6 +49,7 @@ def fly(trainer: Any) -> None:
     guarded(look, engines, looks)
     trainer.broadcast_to_vllm()
     guarded(look, engines, looks)
+    guarded(forget, engines)
     if asleep:
         guarded(_call, trainer.vllm_engines, "sleep")
     if leader and len(looks) == 3:
@@ -94,6 +96,13 @@ def look(engines: list[Any], looks: list[Any]) -> None:
             for output in outputs
         ]
     )
+
+
+def forget(engines: list[Any]) -> None:
+    """Leave the looks out of what the engines count for the first step."""
+    import ray
+
+    ray.get([engine.__ray_call__.remote(answer) for engine in engines], timeout=PATIENCE)
 
 
 def _call(engines: list[Any], method: str, *args: Any) -> list[Any]:
