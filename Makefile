@@ -4,7 +4,7 @@ BIN := .venv/bin
 NEWEST := .venv-newest-trl
 OPENRLHF := .venv-openrlhf
 
-.PHONY: smoke test fuzz openrlhf-faults validate lint bench newest-trl openrlhf-env clean
+.PHONY: smoke test fuzz openrlhf-test validate lint bench newest-trl openrlhf-env clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
@@ -15,8 +15,8 @@ test: .venv/.ready ## set up, and run every test
 fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minutes
 	$(BIN)/pytest -m fuzz tests/robustness
 
-openrlhf-faults: .venv/.ready ## every fault in an OpenRLHF training, and ten healthy ones: half an hour
-	$(BIN)/pytest -m "training" tests/plugins/openrlhf/test_faults.py
+openrlhf-test: .venv/.ready $(OPENRLHF)/.ready ## every fault and scenario of OpenRLHF, on several seeds: an hour
+	$(BIN)/pytest -m "training" tests/plugins/openrlhf tests/plugins/ray tests/scenarios/test_openrlhf.py tests/robustness/test_kill_openrlhf.py
 
 validate: .venv/.ready ## train with and without faults; fails if the detectors find too few or flag health
 	$(BIN)/pytest --rlhf-validate

@@ -16,7 +16,7 @@ from rlhf_assert.runner import Runner
 from rlhf_assert.scenarios import scenarios_of
 from rlhf_assert_openrlhf.environment import find_environment
 
-pytestmark = [pytest.mark.training, pytest.mark.slow]
+pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
 GAIN = {
     "openrlhf_sft": 0.2,

@@ -1,6 +1,6 @@
 """Faults in real OpenRLHF trainings: each fails the right check with the right cause, and health passes.
 
-`make test` runs three of them; `make openrlhf-faults` all, and ten healthy ones.
+`make test` runs three of them; `make openrlhf-test` all, and ten healthy ones.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_training_that_cannot_be_is_named_and_leaves_nothing(cache: Path) -> N
 
 
 @pytest.mark.training
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_is_trained_by_openrlhf_and_judged(cache: Path) -> None:
     """Too few steps of too high a learning rate: it does not learn, so its model is refused."""
 
