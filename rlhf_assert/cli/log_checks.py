@@ -23,8 +23,8 @@ NOT_IN_A_LOG = {
 }
 """Checks whose input only a run that rlhf-assert recorded can have, and why."""
 
-LOOP = frozenset({"optimizer", "objective", "reference", "rollout", "data"})
-"""Checks of the training loop, told in one line where the log holds nothing for them."""
+LOOP = frozenset({"optimizer", "objective", "reference", "rollout", "data", "resume", "actors", "engine"})
+"""Checks of the training loop and of what it runs on, told in one line where the log holds nothing for them."""
 
 
 def checks_of(run: Run) -> tuple[Check, ...]:

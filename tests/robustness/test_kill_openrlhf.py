@@ -18,7 +18,7 @@ from rlhf_assert.verdict import judge
 from rlhf_assert_openrlhf.environment import find_environment
 from rlhf_scenarios.openrlhf_reinforce import reinforce
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
 STEPS = 200
 """More than are ever made: each training is killed as soon as its first step is recorded."""

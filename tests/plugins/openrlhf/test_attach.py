@@ -229,6 +229,7 @@ def test_the_time_of_hooks_is_told_with_the_next_line(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.training
+@pytest.mark.thorough
 def test_a_users_own_training_is_recorded_and_judged(installed: Environment, tmp_path: Path) -> None:
     BACKEND.warm_up()
     reward = tmp_path / "my_reward.py"

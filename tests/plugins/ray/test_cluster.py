@@ -15,7 +15,7 @@ import pytest
 
 from rlhf_assert import read_run
 
-pytestmark = [pytest.mark.training, pytest.mark.slow]
+pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
 TESTS = """
 from rlhf_assert import assert_training_completed, scenario

@@ -46,7 +46,8 @@ def test_a_fault_is_found_and_one_that_does_nothing_is_not(first: subprocess.Com
     found, harmless = answer["faults"]
     assert (found["fault"], found["detected"], found["delay"]) == ("weights_nan", True, 0)
     assert (harmless["fault"], harmless["detected"]) == ("slow_step", False)
-    assert [control["flagged"] for control in answer["controls"]] == [False] * 4
+    assert [control["flagged"] for control in answer["controls"]] == [False] * 5
+    assert [log["detected"] for log in answer["logs"] if log["fault"] == "rate-zero"] == [True]
     assert answer["summary"]["FindsNothing"]["recall"]["hits"] == 0
     assert first.returncode == 1
     assert first.stderr.splitlines()[-1].startswith("exit 1   (recall 0.500 is under its floor of 0.95")
@@ -54,7 +55,7 @@ def test_a_fault_is_found_and_one_that_does_nothing_is_not(first: subprocess.Com
 
 def test_a_validation_goes_on_from_what_is_there(first: subprocess.CompletedProcess[str], folder: Path) -> None:
     runs = sorted((folder / "out" / "runs").glob("*/run.json"))
-    assert len(runs) == 6
+    assert len(runs) == 7
     written = [run.stat().st_mtime_ns for run in runs]
     unfinished = runs[0]
     unfinished.write_text(json.dumps({**json.loads(unfinished.read_text()), "status": "running"}))
