@@ -52,16 +52,16 @@ def value_scale(run: Run, check: Check) -> Finding | None:
     )
 
 
-def begins_out_of_scale(run: Run, rows: int = 1) -> float | None:
-    """Return how many times too high the least of the first `rows` value losses is, if it is `OUT_OF_SCALE` or more.
+def begins_out_of_scale(run: Run) -> float | None:
+    """Return how many times too high the first value loss is, if it is `OUT_OF_SCALE` or more.
 
     With values near 0 the value loss is half the mean square of the returns, which are of the rewards' scale. Without a
     spread of the rewards (samples, or a logged standard deviation) their scale is unknown: their mean may well be 0.
     """
     losses, scale = run.series.get("value_loss"), reward_scale(run)
-    if losses is None or len(losses) < rows or not scale:
+    if losses is None or not len(losses) or not scale:
         return None
-    factor = float(losses.values[:rows].min()) / (0.5 * scale**2)
+    factor = losses.first / (0.5 * scale**2)
     return factor if factor >= OUT_OF_SCALE else None
 
 

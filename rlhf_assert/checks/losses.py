@@ -12,8 +12,6 @@ from rlhf_assert.numbers import number
 from rlhf_assert.run import Run
 
 LOSSES = ("loss", "policy_loss", "value_loss")
-STAYS, SETTLES = 5, 0.1
-"""Rows in which a critic that was merely initialised far off has come down to this share of its first loss."""
 
 
 def judge_losses(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Check, ...]:
@@ -26,8 +24,8 @@ def judge_loss(run: Run, metric: str, *, fail_on: Severity = Severity.critical) 
     """Judge one loss. The level of a policy loss means nothing (it is 0 on the policy that sampled): only its course.
 
     A value loss is measured against the rewards too: one that begins 300 times above what their scale can make it is
-    warned of, and fails if in the fifth row it is there still and above a tenth of the first, since the advantages of
-    those steps are noise; in a run whose reward rises all the same it is a note.
+    warned of, since the advantages of those steps are noise; in a run whose reward rises all the same it is a note.
+    Never more: small rewards make it, and critics come down from it by themselves.
     """
     if metric != "value_loss":
         return judge_curve(run, metric, fail_on=fail_on)
@@ -44,20 +42,12 @@ def _value_scale(run: Run) -> list[Anomaly]:
         Anomaly(
             kind="value-scale",
             metric="value_loss",
-            severity=_value_severity(run),
+            severity=Severity.info if _learns(run) else Severity.warning,
             onset=step,
             summary=f"{number(losses.first)} at step {step}, x{number(factor)} what the rewards' scale makes it",
             evidence={"value loss": losses.first, "times expected": factor},
         )
     ]
-
-
-def _value_severity(run: Run) -> Severity:
-    if _learns(run):
-        return Severity.info
-    losses = run["value_loss"].values[:STAYS]
-    stays = begins_out_of_scale(run, STAYS) is not None and losses.min() > SETTLES * losses[0]
-    return Severity.critical if stays else Severity.warning
 
 
 def _learns(run: Run) -> bool:

@@ -45,25 +45,22 @@ def test_no_loss_is_one_skipped_check(make_run):
 
 
 @pytest.mark.parametrize(
-    ("first", "decay", "rises", "status", "gravest"),
-    [
-        (0.03, 0.9, False, Status.PASS, None),
-        (210.0, 0.9, False, Status.FAIL, Severity.critical),
-        (210.0, 0.3, False, Status.PASS, Severity.warning),
-        (210.0, 0.9, True, Status.PASS, Severity.info),
-    ],
+    ("first", "rises", "gravest"),
+    [(0.03, False, None), (210.0, False, Severity.warning), (210.0, True, Severity.info)],
 )
-def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, decay, rises, status, gravest):
+def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, rises, gravest):
     for step, row in enumerate(rows):
-        row["loss/value_avg"] = max(0.02, first * decay**step)
+        row["loss/value_avg"] = max(0.02, first * 0.5**step)
         row["reward"] = row["reward"] if rises else 0.3
-    (check,) = [check for check in judge_losses(make_run(rows, algorithm="ppo")) if check.name == "value_loss"]
-    assert check.status is status
-    signs = [sign.severity for sign in check.anomalies if sign.kind == "value-scale"]
-    assert signs == ([] if gravest is None else [gravest])
-    if status is Status.FAIL:
-        assert check.headline.startswith("value_loss 210 at step 1")
-        assert check.cause.startswith("likely: the value head starts out of scale: value_loss 210 at step 1")
+    run = make_run(rows, algorithm="ppo")
+    (check,) = [check for check in judge_losses(run) if check.name == "value_loss"]
+    assert check.status is Status.PASS
+    signs = [sign for sign in check.anomalies if sign.kind == "value-scale"]
+    assert [sign.severity for sign in signs] == ([] if gravest is None else [gravest])
+    if gravest is Severity.warning:
+        assert signs[0].summary.startswith("210 at step 1")
+        (failed,) = [one for one in judge_losses(run, fail_on=Severity.warning) if one.name == "value_loss"]
+        assert failed.cause.startswith("likely: the value head starts out of scale: value_loss 210 at step 1")
 
 
 def test_other_metrics_pass(make_run, rows):
