@@ -35,7 +35,7 @@ NUMBERS_PER_SEED = 10_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="0 to 3 have been looked at")
+    parser.add_argument("--seed", type=int, default=0, help="0 to 6 have been looked at")
     parser.add_argument("--out", type=Path, help="keep the run directories here")
     given = parser.parse_args()
     with nullcontext(given.out) if given.out else tempfile.TemporaryDirectory() as folder:
