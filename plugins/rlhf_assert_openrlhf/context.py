@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlhf_assert_openrlhf import inside
 from rlhf_assert_openrlhf.training import RewardFunction
 from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
 from rlhf_assert_trl.tiny import END
@@ -40,6 +41,11 @@ class Context:
     def reward_function(self) -> RewardFunction:
         """The task's reward function, 0 to 1: the share of a completion's words that are animals."""
         return animal_share
+
+    @property
+    def agent(self) -> Path:
+        """The file of an agent of two turns, for `train.agent_func_path`: it is what rewards."""
+        return Path(inside.__file__).parent / "agent.py"
 
     def prompts(self, count: int = 64) -> list[dict[str, Any]]:
         """Return `count` rows of `input`: for `train_ppo_ray`."""

@@ -24,6 +24,7 @@ GAIN = {
     "openrlhf_dpo": 0.3,
     "openrlhf_colocate": 0.1,
     "openrlhf_ppo": 0.3,
+    "openrlhf_async": 0.1,
 }
 """By how much the last third's mean must beat the first third's, in the unit of the scenario's own learning signal."""
 
@@ -58,6 +59,7 @@ def test_a_healthy_scenario_learns_and_passes_every_check(
     assert not [check for check in checks.values() if check.status is Status.FAIL]
     assert checks["learning"].status is Status.PASS
     assert len(run.checkpoints) == 2
+    assert checks["resume"].status is (Status.PASS if scenario.name == "openrlhf-resume" else Status.SKIPPED)
     assert not (tmp_path / "users_own").exists()
     if scenario.name == "openrlhf-ppo":
         check_the_critic(run)

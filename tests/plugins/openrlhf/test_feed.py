@@ -77,6 +77,7 @@ def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp
     reader = Feed(feed, recorder, last=2)
     for step in (1, 2, 3):
         assert not reader.passed
+        recording.tell("within", name="update", fields={"optimizer_step": step})
         recording._waiting.append({"records": [SAMPLE], "metrics": {}})
         recording.record_metrics(step, LOGS)
         reader.take()
@@ -95,6 +96,7 @@ def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp
     assert run.samples.step.tolist() == [1, 2, 3, 4]
     marks = [(event["event"], event["step"]) for event in run.events if event["event"] in {"train_begin", "resume"}]
     assert marks == [("train_begin", 0), ("resume", 2)]
+    assert [event["step"] for event in run.events if event["event"] == "update"] == [1, 2]
 
 
 def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
