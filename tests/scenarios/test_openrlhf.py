@@ -25,6 +25,7 @@ GAIN = {
     "openrlhf_colocate": 0.1,
     "openrlhf_ppo": 0.3,
     "openrlhf_async": 0.1,
+    "openrlhf_resume": 0.1,
 }
 """By how much the last third's mean must beat the first third's, in the unit of the scenario's own learning signal."""
 
