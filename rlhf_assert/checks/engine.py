@@ -25,7 +25,7 @@ SLOWER = {Severity.critical: 3.0, Severity.warning: 2.0}
 """How many times as long between two tokens, and as few tokens a second, from the first quarter to the last."""
 WARM_UP, FEWEST = 3, 12
 STEPS = 3
-FULL = 0.95
+FULL, ROOM = 0.95, 0.5
 THRASHING = 0.1
 IDLE = 10.0
 _CURVES = ("vllm_throughput", "vllm_latency")
@@ -40,8 +40,9 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
       least as many steps in which others work.
     - Pace: tokens a second fall and the time between two tokens rises, both by a factor of `SLOWER`, from quarter to
       quarter of the run. Either alone follows from completions that get longer or fewer.
-    - KV cache: requests are preempted, or more than `FULL` of it is in use, in `STEPS` steps in succession: warnings,
-      and critical where that hits a tenth of all requests, whose work is then done twice.
+    - KV cache: requests are preempted while it is not half empty (`ROOM`), or more than `FULL` of it is in use, in
+      `STEPS` steps in succession: warnings, and critical where that hits a tenth of all requests, whose work is then
+      done twice.
 
     False alarms: a machine that gets busier through all of a run slows its engines as well.
     """
@@ -162,7 +163,13 @@ def _slower(run: Run) -> list[Anomaly]:
 def _full(run: Run, states: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
     """Return the signs of a KV cache that is too small for the requests."""
     usage = run.original.get("engine/kv_cache_usage")
-    preempted = {int(event.get("step") or 0): [sum(_of(event, name)) for name in _PAIR] for event in states}
+    # An engine that is paused for new weights (partial rollout) preempts what it works on, however empty its cache is.
+    used = {} if usage is None else dict(zip(usage.steps.tolist(), usage.values.tolist(), strict=True))
+    preempted = {
+        int(event.get("step") or 0): [sum(_of(event, name)) for name in _PAIR]
+        for event in states
+        if not used.get(int(event.get("step") or 0), 1.0) < ROOM
+    }
     thrashed = _streak([(step, out > THRASHING * max(all_, 1)) for step, (out, all_) in preempted.items()])
     some = _streak([(step, out > 0) for step, (out, _) in preempted.items()])
     full = _streak([]) if usage is None else _streak(list(zip(usage.steps.tolist(), usage.values > FULL, strict=True)))

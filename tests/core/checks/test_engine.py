@@ -122,6 +122,13 @@ def test_a_kv_cache_that_is_too_small(make_run):
     assert not judge_engine(make_run([{"engine/kv_cache_usage": 0.6}] * 8, events=states(*[[BUSY]] * 8))).anomalies
 
 
+def test_a_paused_engine_preempts_with_room_to_spare(make_run):
+    """As OpenRLHF's partial rollout does whenever weights are synced."""
+    many = {**BUSY, "preemptions": 20}
+    run = make_run([{"engine/kv_cache_usage": 0.002}] * 8, events=states(*[[many]] * 8))
+    assert not judge_engine(run).anomalies
+
+
 def test_nothing_to_judge_is_said(make_run, rows):
     assert judge_engine(make_run(rows)).status is Status.SKIPPED
     assert judge_engine(make_run(events=states([BUSY]))).status is Status.INSUFFICIENT
