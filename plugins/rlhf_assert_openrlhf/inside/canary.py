@@ -1,6 +1,7 @@
 """A weight sync, proved: changes one weight of the policy, syncs, and looks whether the engines' answers follow.
 
-Once, before the first step. Then the weight is put back bit by bit and synced again, and the answers must return.
+Once, before the first step, and after a sync of the weights as they are. Then the weight is put back bit by bit and
+synced again, and the answers must return.
 Nothing draws a random number, so the rest of the training is what it would have been. What was seen is told as
 `weight_sync_canary`: by engine, how far the log-probabilities of a fixed prompt `moved` with the weight, and how far
 `off` they were once it was back: the largest difference, in nats per token.
@@ -37,6 +38,7 @@ def fly(trainer: Any) -> None:
     # What fails here must not keep this rank from the syncs, in which the others wait for it.
     if asleep:
         guarded(_call, engines, "wake_up")
+    trainer.broadcast_to_vllm()  # where a training goes on from a checkpoint, the engines have not seen its weights yet
     guarded(look, engines, looks)
     backup = [part.clone() for part in parts(weight)]
     for part in parts(weight):
