@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
 from rlhf_assert.record import Recorder
+from rlhf_assert_openrlhf.ending import RayNotStarted, ending
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
 from rlhf_assert_openrlhf.injection import KINDS, asked_for
 from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
@@ -76,9 +77,6 @@ class OpenRLHFBackend:
             WorkerDied: one of its processes died; the message names it.
             RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
         """
-        from rlhf_assert_openrlhf.feed import Feed
-        from rlhf_assert_openrlhf.training import materialise
-
         environment = find_environment()
         saved = (recorder.path / "checkpoints").resolve()
         training = build(scenario, environment, seed=seed, steps=steps, saved=saved)
@@ -87,29 +85,51 @@ class OpenRLHFBackend:
             raise UsageError(f"{scenario.name}: resume_after={last}, but of {steps} steps a later one must be left")
         feed = None
         for flags in ({},) if last is None else ({}, LOAD):
-            with private_folder() as folder:
-                words, settings = command(environment, training, {**materialise(training, folder), **flags})
-                feed_file = (recorder.path / "feed.jsonl").resolve()
-                given = variables(environment, folder, feed_file) | asked_for(fault, training, settings)
-                if training.entry_point in SUPERVISED:
-                    given |= ALONE
-                if not any(name.endswith("dataset") for name in training.flags):
-                    given["HF_DATASETS_CACHE"] = str(folder / "datasets")  # rows of ours would stay in the user's
-                if feed is None:
-                    described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
-                    recorder.describe(**described, initial_weights=str(tiny_model(environment)))
-                    feed = Feed(feed_file, recorder, last=last)
-                else:
-                    feed.resume()
-                self._run(words, given, recorder, feed, folder, scenario.time_limit)
+            if feed is not None:
+                feed.resume()
+            launch = functools.partial(self._launch, scenario, environment, training, recorder, fault, flags, feed)
+            try:
+                feed = launch()
+            except RayNotStarted as error:  # nothing was trained: once more
+                recorder.event("relaunch", reason=str(error))
+                output = recorder.path / "output.log"
+                output.rename(output.with_name("output-first-launch.log"))
+                feed = launch()
             if last is not None and not flags and not feed.passed:
                 raise RlhfAssertError(f"openrlhf ended before step {last + 1}, at which it was to be interrupted")
+
+    def _launch(
+        self,
+        scenario: Scenario,
+        environment: Environment,
+        training: OpenRLHFTraining,
+        recorder: Recorder,
+        fault: Fault | None,
+        flags: Mapping[str, Any],
+        feed: Feed | None,
+    ) -> Feed:
+        from rlhf_assert_openrlhf.feed import Feed
+        from rlhf_assert_openrlhf.training import materialise
+
+        with private_folder() as folder:
+            words, settings = command(environment, training, {**materialise(training, folder), **flags})
+            feed_file = (recorder.path / "feed.jsonl").resolve()
+            given = variables(environment, folder, feed_file) | asked_for(fault, training, settings)
+            if training.entry_point in SUPERVISED:
+                given |= ALONE
+            if not any(name.endswith("dataset") for name in training.flags):
+                given["HF_DATASETS_CACHE"] = str(folder / "datasets")  # rows of ours would stay in the user's
+            if feed is None:
+                described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
+                recorder.describe(**described, initial_weights=str(tiny_model(environment)))
+                feed = Feed(feed_file, recorder, last=training.resume_after)
+            self._run(words, given, recorder, feed, folder, scenario.time_limit)
+        return feed
 
     def _run(
         self, words: list[str], given: Mapping[str, str], recorder: Recorder, feed: Feed, folder: Path, seconds: float
     ) -> None:
         from rlhf_assert.resources.sampler import BRISK
-        from rlhf_assert_openrlhf.ending import ending
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 

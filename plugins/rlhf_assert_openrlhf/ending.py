@@ -15,6 +15,7 @@ _DIED = "The actor died unexpectedly before finishing this task."
 _CLASS = re.compile(r"class_name: (?P<name>\w+)")
 _NO_PROCESS = "creation task"
 """Part of the reason where an actor never lived, as its constructor raised."""
+_NOT_STARTED = "The current node timed out during startup"
 _NODE = "Raylet is terminated. Termination is unexpected."
 _ENGINE = re.compile(r"EngineDeadError|Engine core proc \S+ died|EngineCore encountered an issue")
 
@@ -35,6 +36,10 @@ ROLES = {
 """Actor class of OpenRLHF -> what it is."""
 
 
+class RayNotStarted(RlhfAssertError):
+    """Ray did not come up in time, so that nothing was trained."""
+
+
 def ending(status: int, output: Path) -> RlhfAssertError:
     """Return the error of a training whose driver ended with a status other than 0.
 
@@ -43,16 +48,17 @@ def ending(status: int, output: Path) -> RlhfAssertError:
         output: the file to which all processes printed.
 
     Returns:
-        `WorkerDied`, if a process ended without a word: the driver, an engine, or an actor; else an error that ends
-        with the last one that was printed.
+        `WorkerDied`, if a process ended without a word: the driver, an engine, or an actor; `RayNotStarted`; else an
+        error that ends with the last one that was printed.
     """
     if status > 128:
         return WorkerDied(f"the driver died: {describe_exit(128 - status)}")
+    if any(_NOT_STARTED in line for line in _lines(output)):
+        return RayNotStarted("Ray did not come up within the 30 s that it gives itself: give the machine less to do")
     dead = who_died(output)
-    said = last_error(output)
-    if dead:
-        return WorkerDied(f"{dead} died without a word; the driver ended with exit status {status}: {said}")
-    return RlhfAssertError(f"openrlhf ended with exit status {status}: {said}")
+    if dead:  # what the others said last is that it died
+        return WorkerDied(f"{dead} died without a word; the driver ended with exit status {status}")
+    return RlhfAssertError(f"openrlhf ended with exit status {status}: {last_error(output)}")
 
 
 def who_died(output: Path) -> str | None:

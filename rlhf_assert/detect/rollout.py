@@ -81,7 +81,7 @@ class RolloutMismatch:
             return []
         self._done = lost
         onset = self._warned.onset if self._warned else next(at for at, size in self._recent if size > GROWN)
-        self._warned = _anomaly(kind, onset, step, self._evidence(kind, lost=lost))
+        self._warned = _anomaly(kind, onset, self._evidence(kind, lost=lost))
         return [self._warned]
 
     def absorb(self, block: Block) -> bool:
@@ -113,7 +113,7 @@ class RolloutMismatch:
         return sum(size > limit for _, size in self._recent) >= ROWS
 
 
-def _anomaly(kind: str, onset: int, step: int, evidence: Mapping[str, float]) -> Anomaly:
+def _anomaly(kind: str, onset: int, evidence: Mapping[str, float]) -> Anomaly:
     stale, lost = kind == "rollout-stale", evidence["limit"] == LOST
     causes = (
         "another temperature, top-p or chat template in the engine than in the trainer's log-probabilities",
@@ -125,7 +125,7 @@ def _anomaly(kind: str, onset: int, step: int, evidence: Mapping[str, float]) ->
         metric="rollout_kl",
         severity=Severity.critical if lost else Severity.warning,
         onset=onset,
-        summary=f"{evidence['value']:.3g} nats per token from the rollout engine over the {WINDOW} rows to step {step}"
+        summary=f"{evidence['value']:.3g} nats per token from the rollout engine from step {onset} on"
         + (f", {evidence['first']:.2g} at the first row" if stale else "")
         + ("; the reward is not above its start" if lost else ""),
         evidence=evidence,

@@ -45,16 +45,19 @@ def find_reward_break(samples: Samples) -> RewardBreak | None:
     sign that none of the `PAST_SAMPLES` or more of `PAST_STEPS` or more steps before had, or a size beyond all of them
     with a median `SCALE` times theirs, or a `SCALE`-th of it. Learning moves a mean through its range; it does not
     empty the range from one step to the next. A reward that was never anything but 0 has no range yet.
+
+    It becomes constant where `STEPS_CONSTANT` steps in succession have one value, inside of what there was in as many
+    steps (and `PAST_SAMPLES` rewards) before, each of which had several.
     """
     out = constant = 0
     past: list[FloatArray] = []
     for step in dict.fromkeys(samples.step.tolist()):
         rewards = samples.reward[samples.step == step]
         rewards = rewards[np.isfinite(rewards)]
-        if len(past) >= PAST_STEPS and len(rewards) >= FEWEST:
+        if len(past) >= STEPS_CONSTANT and len(rewards) >= FEWEST:
             before = np.concatenate(past)
             known, now = before[before != 0.0], rewards[rewards != 0.0]
-            settled = len(known) >= PAST_SAMPLES and len(now) >= FEWEST
+            settled = len(past) >= PAST_STEPS and len(known) >= PAST_SAMPLES and len(now) >= FEWEST
             outside = settled and (_other_sign(known, now) or _other_scale(np.abs(known), np.abs(now)))
             inside = bool(np.ptp(rewards) == 0.0 and before.min() < rewards[0] < before.max())
             varied = len(before) >= PAST_SAMPLES and all(np.ptp(one) > 0.0 for one in past[-PAST_STEPS:])

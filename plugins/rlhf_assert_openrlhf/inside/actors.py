@@ -249,7 +249,10 @@ def engine_core(module: Any) -> None:
 
     def propagate_error(self: Any, e: Exception) -> None:
         said = str(e).strip().partition("\n")[0]
-        guarded(tell_event, "process_lost", "last", what="vLLM engine core", reason=f"{type(e).__name__}: {said}")
+        # The client's own error says no more than that the process ended; what the process said is in the output.
+        known = type(e).__name__ != "EngineDeadError"
+        reason = f"{type(e).__name__}: {said}" if known else "its process ended before its time"
+        guarded(tell_event, "process_lost", "last", what="vLLM engine core", reason=reason)
         original(self, e)
 
     processor.propagate_error = propagate_error

@@ -7,6 +7,7 @@ changed, and what a fault draws comes from a generator of its own.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections import deque
@@ -274,6 +275,7 @@ def _kill(module: str, owner: str, method: str, ahead: int) -> Install:
             holder = getattr(imported, owner)
             original = getattr(holder, method)
 
+            @functools.wraps(original)  # the signature too: others that are put around it look at that
             def last(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if step() + ahead >= fault.onset:
                     os.kill(os.getpid(), signal.SIGKILL)

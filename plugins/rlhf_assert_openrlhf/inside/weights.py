@@ -153,8 +153,9 @@ def reference(module: Any) -> None:
         held, forward = Reference(model), model.forward
 
         def watched(*args: Any, **kwargs: Any) -> Any:
+            output = forward(*args, **kwargs)
             guarded(held.look)
-            return forward(*args, **kwargs)
+            return output
 
         model.forward = watched
 

@@ -48,11 +48,12 @@ def test_a_sign_or_a_scale_that_changes(samples, factor, kind):
     assert (found.kind, found.step) == (kind, 10)
 
 
-def test_a_reward_that_becomes_one_value(samples):
+@pytest.mark.parametrize("step", [4, 5, 10])
+def test_a_reward_that_becomes_one_value(samples, step):
     rewards = learning()
-    rewards[9:] = 0.5
+    rewards[step - 1 :] = 0.5
     found = find_reward_break(samples(rewards))
-    assert (found.kind, found.step) == ("constant", 10)
+    assert (found.kind, found.step) == ("constant", step)
 
 
 @pytest.mark.parametrize("seed", range(50))
