@@ -156,6 +156,7 @@ def variables(environment: Environment, folder: Path, feed: Path) -> dict[str, s
         "PYTHONPATH": str(folder / "path"),
         "RAY_TMPDIR": str(folder),
         "RLHF_ASSERT_FEED": str(feed),
+        "RLHF_ASSERT_LAUNCHED": "1",
         "TMPDIR": str(folder),
         "TORCH_EXTENSIONS_DIR": str(extensions(environment)),
     }

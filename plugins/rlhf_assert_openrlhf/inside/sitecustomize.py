@@ -1,8 +1,8 @@
 """Python imports this at start-up, as it lies on the PYTHONPATH of a training: installs what the environment asks for.
 
 `RLHF_ASSERT_CPU=1` lets OpenRLHF run without CUDA (`cpu`), `RLHF_ASSERT_FEED=FILE` records (all other modules), and
-`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`). `RLHF_ASSERT_FAULT=NAME@ONSETxAMOUNT`
-breaks the training (`faults`).
+`RLHF_ASSERT_CANARY=0` leaves out what changes a weight for a moment (`canary`). `RLHF_ASSERT_LAUNCHED=1` ends Ray at
+once (`takedown`). `RLHF_ASSERT_FAULT=NAME@ONSETxAMOUNT` breaks the training (`faults`).
 """
 
 import importlib.machinery
@@ -24,6 +24,7 @@ if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1
         post_import,
         recording,
         supervised,
+        takedown,
         weights,
     )
 
@@ -34,6 +35,7 @@ if os.environ.get("RLHF_ASSERT_FEED") or os.environ.get("RLHF_ASSERT_CPU") == "1
     post_import.install(
         *(cpu.PATCHES if os.environ.get("RLHF_ASSERT_CPU") == "1" else ()),
         *(recorded if os.environ.get("RLHF_ASSERT_FEED") else ()),
+        *(takedown.HOOKS if os.environ.get("RLHF_ASSERT_LAUNCHED") else ()),
         *(faults.hooks(os.environ["RLHF_ASSERT_FAULT"]) if os.environ.get("RLHF_ASSERT_FAULT") else ()),
     )
 

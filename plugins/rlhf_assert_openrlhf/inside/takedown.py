@@ -1,0 +1,36 @@
+"""Ends the processes of a Ray that a launched training has started, at once.
+
+Ray asks its daemons one by one to end, and the actors, whose raylet is gone, take down their interpreters meanwhile:
+some six seconds of two cores. By then the driver has ended, the weights are saved and everything has been told. Only
+where `rlhf_assert_openrlhf.launcher` (which ends what is left in any case) holds the training: `RLHF_ASSERT_LAUNCHED`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
+
+
+@after("ray._private.node")
+def takedown(module: Any) -> None:
+    """Every process that a node started, and what descends from it, by SIGKILL."""
+    node = module.Node
+    original = node.kill_all_processes
+    expect_parameters(original, "self", "check_alive", "allow_graceful", "wait")
+
+    def kill_all_processes(self: Any, *_: Any, **__: Any) -> None:
+        import psutil
+
+        started = [psutil.Process(process.pid) for _, process in self.live_processes()]
+        workers = [worker for process in started for worker in process.children(recursive=True)]
+        for process in (*started, *workers):  # raylets first, which would tell of each worker that it died
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        original(self, check_alive=False)
+
+    node.kill_all_processes = kill_all_processes
+
+
+HOOKS = (takedown,)
