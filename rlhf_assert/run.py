@@ -23,6 +23,9 @@ from rlhf_assert.rows import ColumnRows
 from rlhf_assert.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.run.Row` is its public place
 from rlhf_assert.series import FloatArray, IntArray, Series
 
+BESIDE = ("actors/", "engine/", "optimizer/", "packing/", "rollout/", "timing/")
+"""The beginnings of what is recorded of a distributed training beside its metrics, which have no canonical name."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
@@ -70,7 +73,7 @@ class Run:
         rows: the logged rows in order.
         series: canonical name -> series.
         original: the framework's own key -> series, mapped or not.
-        unmapped: the keys that no alias table knows.
+        unmapped: the keys that no alias table knows, without those that are recorded `BESIDE`.
         events: the lifecycle events in order.
         torn_lines: lines that were incomplete or no JSON, and dropped.
     """
@@ -213,7 +216,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         rows=tuple(rows),
         series={name: _series(name, *column) for name, column in columns.items()},
         original={key: _series(key, *column) for key, column in originals.items()},
-        unmapped=tuple(sorted(key for key in originals if canonical_name(key) is None)),
+        unmapped=tuple(sorted(key for key in originals if canonical_name(key) is None and not key.startswith(BESIDE))),
         events=tuple(events),
         torn_lines=torn,
     )

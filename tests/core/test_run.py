@@ -23,7 +23,7 @@ from rlhf_assert.run import read_run
 def folder(tmp_path: Path) -> Path:
     recorder = Recorder(tmp_path / "run", scenario="toy", seed=3, config={"beta": 0.04}, promised=["loss"])
     for step in (1, 2, 3):
-        recorder.row(step, {"loss": 1.0 / step, "foo": 1.0})
+        recorder.row(step, {"loss": 1.0 / step, "foo": 1.0, "engine/waiting": 2.0})
     recorder.finish("completed")
     return tmp_path / "run"
 
@@ -35,6 +35,7 @@ def test_a_finished_run_reads_as_it_was_recorded(folder: Path) -> None:
     assert run["loss"].steps.tolist() == [1, 2, 3]
     assert run["loss"].values.tolist() == [1.0, 0.5, 1.0 / 3.0]
     assert run.unmapped == ("foo",)
+    assert run.original["engine/waiting"].values.tolist() == [2.0, 2.0, 2.0]
     assert run.config == {"beta": 0.04}
     assert run.promised == ("loss",)
     assert "toy" in repr(run)

@@ -69,7 +69,7 @@ def test_a_healthy_scenario_learns_and_passes_every_check(
 def check_the_critic(run: Run) -> None:
     """It learns to tell returns, is recorded per sample, and is saved whenever the actor is."""
     explained = run["explained_variance"].values
-    assert explained[-8:].mean() > explained[:8].mean() + 0.03
+    assert explained[-8:].mean() > explained[:8].mean() + 0.08
     assert np.isfinite(run.samples.value).all()
     assert run.samples.reward.std() > 0.1
     saved = run.path / "checkpoints"

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 nodes = {}
 for _ in range(int(sys.argv[1])):
-    node = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    node = cluster.add_node(num_cpus=int(sys.argv[2]), object_store_memory=80_000_000)
     nodes[node.node_id] = node
 cluster.wait_for_nodes()
 print(cluster.address, *nodes, flush=True)
@@ -33,7 +33,7 @@ cluster.shutdown()
 
 
 class Nodes:
-    """A cluster: a head without processors, and nodes with one each.
+    """A cluster: a head without processors, and nodes with some.
 
     Attributes:
         address: what `--rlhf-ray` takes.
@@ -55,8 +55,9 @@ class Nodes:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Nodes]:
-    """A cluster of two nodes; all of it is gone afterwards."""
+def cluster(request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    """A cluster of two nodes with a processor each, or as many of both as the parameter says; it is gone afterwards."""
+    nodes, processors = getattr(request, "param", (2, 1))
     try:
         python = python_with_ray()
     except MissingDependency as error:
@@ -65,7 +66,7 @@ def cluster() -> Iterator[Nodes]:
         hidden = {"PYTHONPATH", "CUDA_VISIBLE_DEVICES"}
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
         process = subprocess.Popen(
-            [python, "-c", CLUSTER, "2"],
+            [python, "-c", CLUSTER, str(nodes), str(processors)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -51,6 +51,29 @@ def scratch() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("rlhf-assert-node-*"))
 
 
+@pytest.mark.parametrize("cluster", [(1, 2)], indirect=True)
+def test_an_openrlhf_training_is_a_task_with_a_ray_of_its_own(cluster: Any, tmp_path: Path) -> None:
+    asked = ("--rlhf-scenario=openrlhf-reinforce", "--rlhf-steps=6", f"--rlhf-ray={cluster.address}", "--rlhf-out=out")
+    session = subprocess.run(
+        [sys.executable, "-m", "pytest", *PLAIN, *asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    (file,) = (tmp_path / "out").glob("*/*/run.json")
+    run = read_run(file.parent)
+    assert run.status == "completed", run.error
+    assert [row.step for row in run.rows] == list(range(1, 7))
+    assert run.info["cluster"]["node"] == cluster.numbers[0]
+    looks = [event for event in run.events if event["event"] == "actors"]
+    assert {"PolicyModelActor", "RolloutRayActor"} <= {actor["class"] for actor in looks[-1]["actors"]}
+    assert len(run.checkpoints) == 2
+    assert " failed" not in session.stdout, session.stdout
+    assert not trainings()
+
+
 def test_a_matrix_is_spread_over_the_nodes_and_what_a_lost_one_had_is_trained_again(
     cluster: Any, pytester: pytest.Pytester
 ) -> None:
