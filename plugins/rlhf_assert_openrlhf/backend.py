@@ -200,6 +200,8 @@ def describe(
     """Return the fields of `run.json` that a training can tell: algorithm, config, device and promised metrics."""
     command = training.entry_point
     config = configuration(command, settings)
+    if rows := training.data or training.prompts:
+        config["dataset_rows"] = len(rows)
     if command not in SUPERVISED:
         config["reward_functions"] = [name_of_reward(training.reward)]
     return {

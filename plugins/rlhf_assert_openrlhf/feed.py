@@ -33,7 +33,7 @@ class Feed:
         last: the step after which nothing is recorded any more; None for no such step.
 
     Attributes:
-        begun: whether the first step has been told.
+        begun: whether the training loop has begun, or its first step been told.
         ended: whether the training loop has ended; what comes after is saving and taking down.
         passed: whether a step after `last` has been told.
         saves: the folder in which OpenRLHF saves, once it is told.
@@ -72,7 +72,7 @@ class Feed:
             self.passed = self.passed or (self._last is not None and (line.get("step") or 0) > self._last)
             if self.passed:
                 continue
-            if not self.begun and line["kind"] in {"samples", "metrics"}:
+            if not self.begun and line["kind"] in {"begin", "samples", "metrics"}:
                 self.begun = True
                 self._recorder.event("resume" if self._from else "train_begin", self._from)
             self._record(line)

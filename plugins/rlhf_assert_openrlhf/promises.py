@@ -17,7 +17,12 @@ _ONLINE = (
     *("truncated_fraction", "advantage", "advantage_std", "step_time"),
 )
 
-_NAMES = {"learning_rate": "adam.lr", "beta": "model.beta", "max_grad_norm": "max_norm"}
+_NAMES = {
+    "learning_rate": "adam.lr",
+    "beta": "model.beta",
+    "max_grad_norm": "max_norm",
+    "per_device_train_batch_size": "train.batch_size",  # of all devices and accumulated, which TRL counts apart
+}
 _ONLINE_NAMES = {
     "learning_rate": "actor.adam.lr",
     "beta": "algo.kl.init_coef",

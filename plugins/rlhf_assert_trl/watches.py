@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 from rlhf_assert.record import Recorder
+from rlhf_assert_trl.digest import digest_of
 from rlhf_assert_trl.preference import ReferenceLogprobs
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import Observer
@@ -75,23 +74,3 @@ class Watches:
         if batches and self._recorder is not None:
             step = int(self._trainer.state.global_step) + 1
             self._recorder.event("batch", step, digest=digest_of(batches))
-
-
-def digest_of(batch: Any) -> str:
-    """Return a short hash of a batch: of its tensors, texts and numbers, nested as they are."""
-    digest = hashlib.blake2b(digest_size=8)
-    _feed(digest, batch)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Mapping):
-        for key in sorted(value, key=str):
-            _feed(digest, value[key])
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _feed(digest, item)
-    elif hasattr(value, "detach"):
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    else:
-        digest.update(str(value).encode(errors="replace"))

@@ -1,18 +1,19 @@
 """Tells what OpenRLHF's supervised trainers do: SFT, reward model and DPO, each a process of its own without Ray.
 
 Their three classes have the same methods, replaced here by ones that tell the feed (`recording.tell`) what went through
-them: the beginning and the end, every row of metrics, and what an evaluation found. Only rank 0 tells. Nothing needs
-to be logged anywhere else for it: neither TensorBoard nor wandb.
+them: the beginning and the end, every row of metrics, a hash of each batch, and what an evaluation found. Only rank 0
+tells. Nothing needs to be logged anywhere else for it: neither TensorBoard nor wandb.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 from rlhf_assert_openrlhf.inside.recording import guarded, record_metrics, tell, tell_event
+from rlhf_assert_trl.digest import digest_of
 from rlhf_assert_trl.reference import reference_fingerprint
 
 
@@ -26,11 +27,13 @@ class Watch:
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._reference: str | None = None
+        self._batches: list[str] = []
         self._since = time.monotonic()
 
     def begin(self) -> None:
         """Tell that the training begins."""
         tell("begin")
+        self._trainer.train_dataloader = Loader(self._trainer.train_dataloader, self.see)
         self._reference = reference_fingerprint(self._trainer)
         self._tell_reference("reference_fingerprint", 0)
 
@@ -44,6 +47,15 @@ class Watch:
         if self._reference != before:
             self._tell_reference("reference_moved", step)
 
+    def see(self, batch: Any) -> None:
+        """Keep the hash of a batch that is about to be trained on."""
+        self._batches.append(digest_of(batch))
+
+    def batch(self, step: int) -> None:
+        """Tell by a hash what this rank's share of a step was trained on."""
+        tell_event("batch", step, digest=digest_of(self._batches))
+        self._batches.clear()
+
     def step_begins(self) -> None:
         """Evaluations and saving are no part of a step."""
         self._since = time.monotonic()
@@ -56,6 +68,25 @@ class Watch:
     def _tell_reference(self, name: str, step: int | None) -> None:
         if self._reference is not None:
             tell_event(name, step, fingerprint=self._reference)
+
+
+class Loader:
+    """A data loader that shows each batch before it gives it; what else is asked of it, the loader itself answers."""
+
+    def __init__(self, loader: Any, see: Callable[[Any], None]) -> None:
+        self._loader = loader
+        self._see = see
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            guarded(self._see, batch)
+            yield batch
 
 
 def watch(trainer: Any) -> None:
@@ -83,6 +114,8 @@ def watch(trainer: Any) -> None:
         self: Any, args: Any, global_step: int, step_bar: Any, logs_dict: Any = None, client_states: Any = None
     ) -> None:
         watched = watches.get(id(self))
+        if watched is not None:
+            guarded(watched.batch, global_step)
         if watched is not None and global_step % args.logger.logging_steps == 0:
             guarded(watched.row, global_step, logs_dict or {})
         log(self, args, global_step, step_bar, logs_dict, client_states)

@@ -40,7 +40,8 @@ def test_metrics_and_samples_are_recorded_by_their_canonical_names(tmp_path: Pat
     assert run["reward"].values.tolist() == [0.4, 0.4]
     assert run["advantage"].values.tolist() == [0.25, 0.25]
     assert math.isnan(run["kl_div"].last)
-    assert "timing/generation" in run.unmapped
+    assert run.original["timing/generation"].values.tolist() == [LOGS["timing/generation"]] * 2
+    assert not run.unmapped
     assert run.samples.step.tolist() == [1, 1, 2, 2]
     assert run.samples.rewards["animals"].tolist() == run.samples.reward.tolist() == [0.5] * 4
     assert next(event for event in run.events if event["event"] == "anomaly")["metric"] == "kl_div"

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from rlhf_assert import Recorder, Run, read_run
+from rlhf_assert.check import Status
+from rlhf_assert.checks.data import judge_data
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import supervised
 
@@ -35,9 +37,14 @@ def trainer_class() -> Any:
         def __init__(self, rank: int = 0) -> None:
             self.strategy = Strategy(rank)
             self.seen: list[int] = []
+            self.train_dataloader: Any = range(2 * len(ROWS))
 
         def fit(self, args: Any, consumed_samples: int = 0, num_update_steps_per_epoch: Any = None) -> None:
-            for step, logs in enumerate(ROWS, 1):
+            assert len(self.train_dataloader) == 2 * len(ROWS)
+            for number, _ in enumerate(self.train_dataloader, 1):
+                if number % 2:  # gradients are accumulated over two batches
+                    continue
+                step, logs = number // 2, ROWS[number // 2 - 1]
                 self.save_logs_and_checkpoints(args, step, None, dict(logs), {})
 
         def save_logs_and_checkpoints(
@@ -55,13 +62,16 @@ def trainer_class() -> Any:
     return Trainer
 
 
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rank: int = 0, every: int = 1) -> tuple[Any, Run]:
+def record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rank: int = 0, every: int = 1, data: Any = None
+) -> tuple[Any, Run]:
     monkeypatch.setenv("RLHF_ASSERT_FEED", str(tmp_path / "feed.jsonl"))
     watched = trainer_class()
     supervised.watch(watched)
     trainer = watched(rank)
+    trainer.train_dataloader = data or trainer.train_dataloader
     trainer.fit(SimpleNamespace(logger=SimpleNamespace(logging_steps=every)))
-    recorder = Recorder(tmp_path / "run")
+    recorder = Recorder(tmp_path / "run", config={"dataset_rows": 1000, "per_device_train_batch_size": 8})
     Feed(tmp_path / "feed.jsonl", recorder).take()
     recorder.finish("completed")
     return trainer, read_run(recorder.path)
@@ -88,6 +98,39 @@ def test_steps_that_are_not_logged_are_not_recorded(tmp_path: Path, monkeypatch:
     assert [row.step for row in run.rows] == [2, 4]
 
 
+class Data:
+    """A data loader over micro-batches, with something of its own."""
+
+    sampler = "mine"
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+def test_each_step_has_the_hash_of_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    trainer, run = record(tmp_path, monkeypatch, data=Data([(torch.arange(4) + i, ["text"]) for i in range(8)]))
+    batches = [event for event in run.events if event["event"] == "batch"]
+    assert [event["step"] for event in batches] == [1, 2, 3, 4]
+    assert len({event["digest"] for event in batches}) == 4
+    assert trainer.train_dataloader.sampler == "mine"
+    assert judge_data(run).status is Status.PASS
+
+
+def test_batches_that_come_again_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    _, run = record(tmp_path, monkeypatch, data=Data([torch.arange(4) + i for i in (0, 1) * 4]))
+    check = judge_data(run)
+    assert check.status is Status.FAIL
+    assert [sign.onset for sign in check.anomalies] == [2]
+
+
 def test_only_rank_0_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, run = record(tmp_path, monkeypatch, rank=1)
     assert trainer.seen == [1, 2, 3, 4]
@@ -101,7 +144,7 @@ def test_a_reference_that_moves_is_told_with_its_step(
 ) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("RLHF_ASSERT_FEED", str(tmp_path / "feed.jsonl"))
-    trainer = SimpleNamespace(ref_model=torch.nn.Linear(3, 2))
+    trainer = SimpleNamespace(ref_model=torch.nn.Linear(3, 2), train_dataloader=[])
     watched = supervised.Watch(trainer)
     watched.begin()
     for step in (1, 2, 3):
