@@ -216,7 +216,8 @@ class KLRunaway:
 def growth_onset(history: deque[tuple[int, float]], floor: float) -> tuple[int, float]:
     """Return the step at which a series began to grow, and its factor of growth per step from there on.
 
-    Fits a level followed by exponential growth (a hinge in the logarithm, least squares over every knot).
+    Fits a level followed by exponential growth (a hinge in the logarithm, least squares over every knot). Where two
+    levels fit better, it grew at once: the step is that of the jump, and the factor 1.
 
     Args:
         history: (step, value) pairs.
@@ -235,9 +236,22 @@ def growth_onset(history: deque[tuple[int, float]], floor: float) -> tuple[int, 
     best = int(explained.argmax())
     if explained[best] <= 0:
         return int(steps[0]), 1.0
+    jump, explained_by_jump = _jump(values)
+    if explained_by_jump > explained[best]:
+        return int(steps[jump]), 1.0
     low = np.flatnonzero(values <= np.log(floor))
     began = max(best, int(low[-1])) if len(low) else best
     return int(steps[min(began + 1, len(steps) - 1)]), float(np.exp(cross[best] / spread[best]))
+
+
+def _jump(values: FloatArray) -> tuple[int, float]:
+    """Return where the second of two levels begins that fit best, the higher one, and the squares that they explain."""
+    count = np.arange(1, len(values))
+    before = np.cumsum(values)[:-1] / count
+    after = (values.sum() - before * count) / (len(values) - count)
+    explained = np.where(after > before, (after - before) ** 2 * count * (len(values) - count) / len(values), 0.0)
+    best = int(explained.argmax())
+    return best + 1, float(explained[best])
 
 
 def _known(rows: list[Row], metric: str) -> list[float]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlhf_assert.detect import Severity
@@ -124,6 +125,14 @@ def test_what_does_not_grow_has_an_onset_all_the_same(values: list[float]) -> No
     onset, growth = growth_onset(deque(enumerate(values, 1)), floor=0.1)
     assert 1 <= onset <= len(values)
     assert growth == 1.0
+
+
+@pytest.mark.parametrize("slow", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("rows", [20, 200])
+def test_a_jump_is_no_growth_that_began_long_before(slow: float, rows: int) -> None:
+    noise = np.exp(np.random.default_rng(0).normal(0.0, 0.1, rows + 5))
+    values = np.concatenate([np.linspace(0.02, slow, rows), np.full(5, 2.0)]) * noise
+    assert growth_onset(deque(enumerate(values.tolist(), 1)), floor=0.1) == (rows + 1, 1.0)
 
 
 def test_an_entropy_that_no_token_can_have_tells_of_sums_over_the_sequence() -> None:
