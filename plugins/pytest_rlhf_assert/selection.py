@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import filter as filter_names
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def resolve(words: Iterable[str]) -> list[Scenario]:
 
 
 def scenarios_for(word: str) -> list[Scenario]:
-    """Return the scenarios of one word: `all`, a name, or `FILE.py[::NAME]`.
+    """Return the scenarios of one word: `all`, a name, a pattern such as `openrlhf-*`, or `FILE.py[::NAME]`.
 
     Raises:
         UsageError: there is none.
@@ -113,7 +114,7 @@ def scenarios_for(word: str) -> list[Scenario]:
         if reasons and all(reasons.values()):
             raise UsageError("no backend is installed: " + "; ".join(filter(None, reasons.values())))
         return [scenario for scenario in packaged.values() if not reasons.get(scenario.backend, "unknown")]
-    return [pick(packaged, word, "")]
+    return [packaged[name] for name in filter_names(packaged, word)] or [pick(packaged, word, "")]
 
 
 def pick(known: dict[str, Scenario], name: str, file: str) -> Scenario:

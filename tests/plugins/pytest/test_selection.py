@@ -71,6 +71,13 @@ def test_function(rlhf_run): ...
     assert len(collected(pytester, "--rlhf-seed=0-2", str(path))) == 6
 
 
+def test_a_pattern_stands_for_the_packaged_scenarios_of_such_names(pytester: pytest.Pytester) -> None:
+    selected = collected(pytester, "--rlhf-scenario=trl-*po", "--rlhf-scenario=trl-ppo")
+    names = [item.partition("[")[2].rstrip("]") for item in selected]
+    assert set(names) == {"trl-dpo", "trl-online-dpo", "trl-grpo", "trl-ppo"}
+    assert len(names) == len(set(selected))
+
+
 def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--rlhf-scenario=list")
     assert result.ret == 0
@@ -85,6 +92,7 @@ def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
     ("arguments", "message"),
     [
         (["--rlhf-scenario=trl-gropo"], "*unknown scenario trl-gropo (did you mean trl-grpo?); known: *trl-dpo*"),
+        (["--rlhf-scenario=tlr-*"], "*unknown scenario tlr-*known: *trl-dpo*"),
         (["--rlhf-scenario=absent.py"], "*absent.py: no such file*"),
         (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second*"),
         (["--rlhf-scenario", "folder"], "*folder (folder is a path: give the option its value after '='*"),
