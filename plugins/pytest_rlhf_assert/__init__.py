@@ -36,8 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const="all",
         metavar="NAME|all|list|FILE.py[::NAME]",
-        help="train a scenario, or those of a pattern ('openrlhf-*'), and judge it; bare: all whose backend is installed; "
-        "repeatable",
+        help="train a scenario, or all of a pattern such as 'openrlhf-*', and judge it; "
+        "bare: all whose backend is installed; repeatable",
     )
     group.addoption("--rlhf-seed", metavar="SPEC", help="seeds: 0, 0-4 or 0,3,7 (default: 0)")
     group.addoption("--rlhf-steps", metavar="N", help="steps in place of each scenario's own")

@@ -112,6 +112,9 @@ ON_CPU = {
     "DS_ACCELERATOR": "cpu",
     "DS_SKIP_CUDA_CHECK": "1",
     "GLOO_SOCKET_IFNAME": "lo",
+    # oneDNN keeps a kernel for each shape that it met, 1024 of them: half a GiB in a short training, as if it leaked.
+    "LRU_CACHE_CAPACITY": "32",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
     "OMP_NUM_THREADS": "1",
     # Logical GPUs: OpenRLHF asks Ray for a GPU per actor and engine, and never touches it.
     "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 16, "GPU": 8, "object_store_memory": 200_000_000}),
