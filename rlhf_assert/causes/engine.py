@@ -17,7 +17,7 @@ from rlhf_assert.causes.reference import (
     out_of_sync,
     sampler_differs,
 )
-from rlhf_assert.causes.reward import constant_reward, nonfinite_reward
+from rlhf_assert.causes.reward import constant_reward, nonfinite_reward, wrong_normalization
 from rlhf_assert.check import Check, Status
 from rlhf_assert.run import Run
 
@@ -25,6 +25,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     lost_process,
     died,
     raised,
+    wrong_normalization,
     nonfinite_reward,
     constant_reward,
     misapplied_rate,

@@ -15,6 +15,10 @@ MIN_ROWS = 5
 _TOLD = frozenset({"gradients", "learning", "loss", "policy_loss"})
 """Checks in whose diagnosis a sound reward is news."""
 
+_REWARDED = frozenset({"gradients", "kl", "learning", "loss", "metrics", "policy_loss", "rewards", "value_loss"})
+"""Checks of what is computed from rewards."""
+
+HALF_PRECISION = 0.01
 _UNTOUCHED = frozenset({"resources", "completeness"})
 
 
@@ -36,6 +40,37 @@ def nonfinite_reward(run: Run, check: Check) -> Finding | None:
         (f"find the completion that is scored so: {text}", "return a finite number for every completion"),
         certain=True,
     )
+
+
+def wrong_normalization(run: Run, check: Check) -> Finding | None:
+    """A reward model that normalizes by other numbers than its configuration says; every reward is of another scale."""
+    found = unlike_saved(run) if check.name in _REWARDED else None
+    if found is None:
+        return None
+    lost = "transformers 5 leaves buffers that are not saved as they come out of memory"
+    return Likely(
+        f"the reward model normalizes by {found[0]}, its configuration says {found[1]}",
+        (f"restore `mean` and `std` once the model is loaded: {lost}", "or train without reward.normalize_enable"),
+        certain=True,
+    )
+
+
+def unlike_saved(run: Run) -> tuple[str, str] | None:
+    """Return by what a reward model normalizes and by what it was saved to, where these differ; two clauses.
+
+    Reads the event `reward_normalization`; differences by the rounding of half precision are none.
+    """
+    for event in run.events:
+        if event.get("event") == "reward_normalization":
+            used, saved = ((float(event[f"{of}mean"]), float(event[f"{of}std"])) for of in ("", "saved_"))
+            tolerance = HALF_PRECISION * max(map(abs, saved))
+            if not all(abs(one - other) <= tolerance for one, other in zip(used, saved, strict=True)):
+                return _moments(used), _moments(saved)
+    return None
+
+
+def _moments(moments: tuple[float, float]) -> str:
+    return f"mean {moments[0]:.3g} and deviation {moments[1]:.3g}"
 
 
 def constant_reward(run: Run, check: Check) -> Finding | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_assert.causes.reward import unlike_saved
 from rlhf_assert.numbers import number
 from rlhf_assert.rewards.breaks import find_advantage_break, find_reward_break
 from rlhf_assert.run import Run
@@ -57,6 +58,21 @@ def broken_rewards(run: Run) -> Broken | None:
         evidence=(was, "learning moves rewards inside of their range"),
         cause="the sign of the reward changed" if high < 0.0 < found.low else "the scale of the reward changed",
         remedy=(f"compare the reward of one completion before and after step {found.step}",),
+    )
+
+
+def broken_normalization(run: Run) -> Broken | None:
+    """Return a reward model that does not normalize as its configuration says."""
+    found = unlike_saved(run)
+    if found is None:
+        return None
+    return Broken(
+        kind="reward-normalization",
+        headline=f"rewards are normalized by {found[0]}, saved are {found[1]}",
+        onset=1,
+        evidence=("normalized is: reward less mean, over deviation",),
+        cause="",  # which the run's own data tells: see `rlhf_assert.causes.reward`
+        remedy=(),
     )
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from rlhf_assert.causes import explain
 from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.outcome import MIN_ROWS, insufficient, passed, skipped
-from rlhf_assert.checks.reward_breaks import Broken, broken_advantages, broken_rewards, unconfirmed_rewards
+from rlhf_assert.checks.reward_breaks import (
+    Broken,
+    broken_advantages,
+    broken_normalization,
+    broken_rewards,
+    unconfirmed_rewards,
+)
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.metrics import label
@@ -33,9 +39,9 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     """Judge the rewards of a run by its samples, and by its rows where it recorded none.
 
     Fails on: a reward that is NaN, None or infinite, be it one sample in a batch; rewards that never vary, or not
-    inside of any group; a sign, scale or spread that broke in the middle; advantages that do not follow their rewards
-    (GRPO, RLOO); equal completions with unlike rewards, in the training or in a second scoring after it; a policy that
-    was paid for length (see `LengthBias.follows`).
+    inside of any group; a reward model that does not normalize as it was saved to; a sign, scale or spread that broke
+    in the middle; advantages that do not follow their rewards (GRPO, RLOO); equal completions with unlike rewards, in
+    the training or in a second scoring after it; a policy that was paid for length (see `LengthBias.follows`).
 
     Args:
         run: the run.
@@ -55,7 +61,7 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     if not len(run.samples):
         return _without_samples(run, algorithm, rows, allow)
     found = assess_rewards(run.samples, _weights(run))
-    judged = _non_finite(run, found) or rows
+    judged = _broken(run, broken_normalization(run)) or _non_finite(run, found) or rows
     if judged is None and not found.missing:
         rules: tuple[tuple[str, Callable[[Run, RewardReliability], Check | None]], ...] = (
             ("constant", _constant),

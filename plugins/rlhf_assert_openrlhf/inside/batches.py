@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
-from rlhf_assert_openrlhf.inside.recording import at_log, guarded, with_trainer
+from rlhf_assert_openrlhf.inside.recording import at_log, guarded, tell_event, with_trainer
 
 PATIENCE = 5.0
 
@@ -14,7 +14,21 @@ _numbers: dict[str, float] = {}
 _reward_model: list[Any] = []
 """The actor of a reward model that normalizes, until it was asked how."""
 _normalization: list[Any] = []
-"""Its answer: first the promise of it, then the mean and the standard deviation."""
+"""Its answer: first the promise of it, then a `Normalization`."""
+
+
+class Normalization(NamedTuple):
+    """By what a reward model normalizes: reward less mean, over standard deviation.
+
+    Attributes:
+        mean, std: those that it uses.
+        saved_mean, saved_std: those of its configuration; 0 and 1, so that nothing changes, where it has none.
+    """
+
+    mean: float
+    std: float
+    saved_mean: float
+    saved_std: float
 
 
 def padding(experiences: Any, *, packing: bool, multiple: int = 1) -> dict[str, float]:
@@ -51,11 +65,12 @@ def correlation(experiences: Any) -> float:
     return float((centred[0] * centred[1]).sum()) / size if size > 0.0 else math.nan
 
 
-def normalization(actor: Any) -> tuple[float, float] | None:
-    """Return mean and standard deviation by which a reward model normalizes, None if it does not; runs in its actor."""
+def normalization(actor: Any) -> Normalization | None:
+    """Return by what a reward model normalizes, None if it does not; runs in its actor."""
     for module in actor.model.modules():
         if getattr(module, "normalize_reward", False) and hasattr(module, "mean"):
-            return float(module.mean.item()), float(module.std.item())
+            saved = getattr(module.config, "mean", 0.0), getattr(module.config, "std", 1.0)
+            return Normalization(float(module.mean.item()), float(module.std.item()), *map(float, saved))
     return None
 
 
@@ -69,23 +84,25 @@ def note(experiences: Any, args: Any) -> None:
     _numbers.update(found, advantage_reward_correlation=correlation(experiences))
 
 
-def collect(_: int, metrics: dict[str, Any]) -> None:
+def collect(step: int, metrics: dict[str, Any]) -> None:
     """Add the numbers of a step's batch, and the mean reward without normalization where a reward model normalizes."""
     metrics |= _numbers
     _numbers.clear()
     if not _normalization:
         return
-    if not isinstance(_normalization[0], tuple):
+    if not isinstance(_normalization[0], Normalization):
         import ray
 
         answer = ray.get(_normalization[0], timeout=PATIENCE)
         _normalization[:] = [] if answer is None else [answer]
+        if answer is not None:
+            tell_event("reward_normalization", step, **answer._asdict())
     if _normalization and "reward" in metrics:
-        mean, std = _normalization[0]
+        found: Normalization = _normalization[0]
         metrics |= {
-            "reward/raw_mean": float(metrics["reward"]) * std + mean,
-            "reward/normalization_mean": mean,
-            "reward/normalization_std": std,
+            "reward/raw_mean": float(metrics["reward"]) * found.std + found.mean,
+            "reward/normalization_mean": found.mean,
+            "reward/normalization_std": found.std,
         }
 
 

@@ -94,6 +94,26 @@ def test_a_constant_reward_fails(make_run, rows):
     assert judge_rewards(run, allow=["constant"]).status is Status.PASS
 
 
+def normalization(mean, std):
+    return [("reward_normalization", 1, {"mean": mean, "std": std, "saved_mean": 0.5, "saved_std": 2.0})]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(2.5e-21, -1.46e25), (0.0, 1.0), (0.5, math.nan), (3.0, 2.0)])
+def test_a_reward_model_that_does_not_normalize_as_it_was_saved_fails(make_run, rows, mean, std):
+    constant = records(lambda n, s, x: np.full(8, 1e-25))  # what is so divided is one value, which is told before it
+    check = judge_fault(make_run(rows, samples=constant, events=normalization(mean, std)))
+    assert check.headline.startswith("rewards are normalized by mean ")
+    assert check.headline.endswith("saved are mean 0.5 and deviation 2")
+    assert check.cause.startswith(f"the reward model normalizes by mean {mean:.3g} and deviation {std:.3g}, its")
+    assert check.anomalies[0].onset == 1
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 2.0), (0.502, 1.99)])
+def test_a_reward_model_that_normalizes_as_it_was_saved_passes(make_run, rows, mean, std):
+    run = make_run(rows, samples=records(sound), events=normalization(mean, std))
+    assert judge_rewards(run).status is Status.PASS
+
+
 def test_a_reward_of_the_prompt_alone_fails(make_run, rows):
     check = judge_fault(make_run(rows, samples=records(lambda n, s, x: np.full(8, n.normal()))))
     assert "within every group" in check.headline

@@ -55,12 +55,15 @@ def test_a_reward_model_that_normalizes_says_by_what() -> None:
     actor = SimpleNamespace(model=torch.nn.Sequential(head))
     assert batches.normalization(actor) is None
     head.normalize_reward = True
-    assert batches.normalization(actor) == (2.0, 4.0)
+    head.config = SimpleNamespace(mean=2.5, std=4.5)
+    assert batches.normalization(actor) == (2.0, 4.0, 2.5, 4.5)
+    head.config = SimpleNamespace()  # one that was never told: rewards are to stay as they are
+    assert batches.normalization(actor) == (2.0, 4.0, 0.0, 1.0)
 
 
 def test_the_mean_reward_before_normalization_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_numbers", {"packing/savings": 0.5})
-    monkeypatch.setattr(batches, "_normalization", [(2.0, 4.0)])
+    monkeypatch.setattr(batches, "_normalization", [batches.Normalization(2.0, 4.0, 2.0, 4.0)])
     metrics: dict[str, Any] = {"reward": 0.5}
     batches.collect(1, metrics)
     assert metrics["reward/raw_mean"] == 4.0

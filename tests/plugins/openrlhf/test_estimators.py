@@ -51,7 +51,8 @@ def test_an_estimator_is_recorded_and_judged(train: Callable[..., Run], estimato
     assert np.isfinite(run.original["advantage_reward_correlation"].values).all()
 
 
-def test_normalized_rewards_are_recorded_beside_the_raw_ones(train: Callable[..., Run]) -> None:
+def test_normalized_rewards_are_recorded_and_judged(train: Callable[..., Run]) -> None:
+    """OpenRLHF 0.11.2 keeps mean and deviation in buffers that transformers 5 does not restore when it loads them."""
     run = train(ppo, {"reward.normalize_enable": True})
     mean, std, raw = (
         run.original[f"reward/{name}"].values for name in ("normalization_mean", "normalization_std", "raw_mean")
@@ -59,9 +60,11 @@ def test_normalized_rewards_are_recorded_beside_the_raw_ones(train: Callable[...
     assert run.config["reward_normalization"] is True
     assert len(raw) == STEPS
     assert len(set(mean)) == len(set(std)) == 1
-    assert std[0] > 0.0
-    assert std[0] != 1.0
-    verdict = judge(run)
-    assert verdict.status is Status.PASS, verdict.failures
-    # Nothing has been trained at step 1: the same completions get the same rewards.
-    assert raw[0] == pytest.approx(train(ppo, {})["reward"].values[0], abs=0.01)
+    (told,) = [event for event in run.events if event["event"] == "reward_normalization"]
+    assert (told["mean"], told["std"]) == (mean[0], std[0])
+    assert 0.5 < told["saved_std"] < 10.0
+    sound = abs(std[0] - told["saved_std"]) < 0.02
+    (check,) = [check for check in judge(run).checks if check.name == "rewards"]
+    assert check.status is (Status.PASS if sound else Status.FAIL)
+    if not sound:
+        assert check.cause.startswith("the reward model normalizes by mean")

@@ -57,9 +57,9 @@ def test_a_training_that_cannot_be_is_named_and_leaves_nothing(cache: Path) -> N
 @pytest.mark.training
 @pytest.mark.thorough
 def test_it_is_trained_by_openrlhf_and_judged(cache: Path) -> None:
-    """Too few steps of too high a learning rate: it does not learn, so its model is refused."""
+    """Without a learning rate it does not learn, so its model is refused."""
 
-    @scenario(name="hopeless", backend="openrlhf", steps=12, learns="reward_margin")
+    @scenario(name="hopeless", backend="openrlhf", steps=reward_model.steps, learns="reward_margin")
     def hopeless(ctx: Any) -> Any:
         made: OpenRLHFTraining = reward_model(ctx)
         return replace(made, flags={**made.flags, "adam.lr": 0.0})

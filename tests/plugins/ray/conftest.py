@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -55,13 +56,15 @@ class Nodes:
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[Nodes]:
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     """A cluster of two nodes with a processor each, or as many of both as the parameter says; it is gone afterwards."""
     nodes, processors = getattr(request, "param", (2, 1))
     try:
         python = python_with_ray()
     except MissingDependency as error:
         pytest.skip(str(error))
+    if python != sys.executable:  # found from this folder, but not from that of a session elsewhere
+        monkeypatch.setenv("RLHF_OPENRLHF_PYTHON", python)
     with private_folder() as folder:
         hidden = {"PYTHONPATH", "CUDA_VISIBLE_DEVICES"}
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
