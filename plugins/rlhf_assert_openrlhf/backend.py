@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
 from rlhf_assert.record import Recorder
-from rlhf_assert_openrlhf.ending import RayNotStarted, ending
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
 from rlhf_assert_openrlhf.injection import KINDS, asked_for
 from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
@@ -77,6 +76,8 @@ class OpenRLHFBackend:
             WorkerDied: one of its processes died; the message names it.
             RlhfAssertError: OpenRLHF ended with an error; the message ends with its own.
         """
+        from rlhf_assert_openrlhf.ending import RayNotStarted
+
         environment = find_environment()
         saved = (recorder.path / "checkpoints").resolve()
         training = build(scenario, environment, seed=seed, steps=steps, saved=saved)
@@ -130,6 +131,7 @@ class OpenRLHFBackend:
         self, words: list[str], given: Mapping[str, str], recorder: Recorder, feed: Feed, folder: Path, seconds: float
     ) -> None:
         from rlhf_assert.resources.sampler import BRISK
+        from rlhf_assert_openrlhf.ending import ending
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 
