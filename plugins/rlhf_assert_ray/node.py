@@ -8,16 +8,20 @@ compressed tar.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import select
+import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
+from filelock import FileLock, Timeout
 
 from rlhf_assert.detect.config import settings_of
 from rlhf_assert.errors import MissingDependency
@@ -25,13 +29,18 @@ from rlhf_assert.faults import decode_fault
 from rlhf_assert.runner import Runner
 from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
 
+PREFIX, LOCK = "rlhf-assert-node-", "held.lock"
+SETTLED = 5.0
+"""Seconds after which a folder that is in use has its lock."""
+
 
 def main() -> None:
     """Train, and print the run directory."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a scenario's file prints is no run directory
     training = orjson.loads(read_line(0))
-    with tempfile.TemporaryDirectory(prefix="rlhf-assert-node-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as scratch, FileLock(Path(scratch) / LOCK):
+        remove_abandoned()
         path = Path(scratch) / training["name"]
         missing = train(training, path)
         left_out: list[str] = []
@@ -40,6 +49,16 @@ def main() -> None:
         if not missing:
             pack(path, files, output)
         output.flush()
+        remove_abandoned()
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of trainings that were killed with their node: nobody holds their lock any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(Timeout, OSError):
+            if time.time() - folder.stat().st_mtime > SETTLED:
+                with FileLock(folder / LOCK, timeout=0):
+                    shutil.rmtree(folder)
 
 
 def train(training: Mapping[str, Any], path: Path) -> str | None:

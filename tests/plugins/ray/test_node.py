@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from filelock import FileLock
 
 from rlhf_assert import Recorder, scenario
 from rlhf_assert.scenarios import packaged_scenarios
@@ -107,6 +108,23 @@ def test_a_node_says_what_it_has_not(tmp_path: Path) -> None:
         said, _ = process.communicate(order(tmp_path / "mine.py", "unmet"))
     assert orjson.loads(said)["missing"].startswith("unmet needs no-such-package>=9")
     assert process.returncode == 0
+
+
+def test_what_a_killed_one_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "mine.py").write_text(MINE)
+    for name in ("left", "held", "young"):
+        (tmp_path / f"rlhf-assert-node-{name}" / "run").mkdir(parents=True)
+        if name != "young":
+            os.utime(tmp_path / f"rlhf-assert-node-{name}", (0, 0))
+    with FileLock(tmp_path / "rlhf-assert-node-held" / "held.lock"):
+        os.utime(tmp_path / "rlhf-assert-node-held", (0, 0))
+        with start() as process:
+            process.communicate(order(tmp_path / "mine.py", "unmet"))
+    assert {path.name for path in tmp_path.glob("rlhf-assert-node-*")} == {
+        "rlhf-assert-node-held",
+        "rlhf-assert-node-young",
+    }
 
 
 @pytest.mark.training
