@@ -89,7 +89,7 @@ def train(steps: int, *, attached: bool) -> tuple[dict[str, float], list[float]]
             words = [*module, str(path / "run"), *cpu, "--", *words]
         elif environment.on_cpu:  # the patches alone: without them OpenRLHF does not run on a CPU
             expose(path / "hook", lambda source, link: link.symlink_to(source))
-            variables |= {**cpu_variables(), "PYTHONPATH": str(path / "hook")}
+            variables |= {**cpu_variables(words), "PYTHONPATH": str(path / "hook")}
         done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(done.stderr[-2000:])

@@ -78,7 +78,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
 
     prepare_folder(run)
     settings = project_settings()
-    variables = {**os.environ, **recording_variables(run, canary=canary), **(cpu_variables() if cpu else {})}
+    variables = {**os.environ, **recording_variables(run, canary=canary), **(cpu_variables(command) if cpu else {})}
     recorder = Recorder(run, backend="openrlhf", command=without_secret(command), detection=settings.table())
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command
@@ -162,11 +162,16 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def cpu_variables() -> Mapping[str, str]:
-    """Return what makes OpenRLHF mean the CPU; what the user has set stays."""
+def cpu_variables(command: Sequence[str]) -> Mapping[str, str]:
+    """Return what makes OpenRLHF mean the CPU; what the user has set stays.
+
+    Args:
+        command: the words of a command; if it begins with an interpreter, that is OpenRLHF's.
+    """
     from rlhf_assert_openrlhf.environment import ON_CPU, extensions, find_environment
 
-    environment = find_environment()
+    begins = shutil.which(command[0]) if Path(command[0]).name.startswith("python") else None
+    environment = find_environment(Path(begins) if begins else None)
     path = f"{environment.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # ninja is there
     ours = {**ON_CPU, "TORCH_EXTENSIONS_DIR": str(extensions(environment))}
     return {"PATH": path, **{name: value for name, value in ours.items() if name not in os.environ}}

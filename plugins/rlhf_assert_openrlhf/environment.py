@@ -72,13 +72,16 @@ def interpreter() -> Path | None:
     return next((python for python in found if python.is_file()), None)
 
 
-def find_environment() -> Environment:
+def find_environment(python: Path | None = None) -> Environment:
     """Return the installed OpenRLHF.
+
+    Args:
+        python: its interpreter; see `interpreter` for where it is looked for otherwise.
 
     Raises:
         MissingDependency: there is none; the message says where it was looked for, and what to do.
     """
-    python = interpreter()
+    python = python or interpreter()
     if python is None:
         raise MissingDependency(f"openrlhf not installed, neither here nor in {FOLDER}: {MEND}")
     return _probe(python)

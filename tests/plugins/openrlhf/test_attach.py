@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from rlhf_assert import Recorder, read_run
-from rlhf_assert_openrlhf.attach import recording_variables
+from rlhf_assert_openrlhf.attach import cpu_variables, recording_variables
 from rlhf_assert_openrlhf.backend import BACKEND, command, private_folder, tiny_model
 from rlhf_assert_openrlhf.context import Context
 from rlhf_assert_openrlhf.environment import Environment
@@ -226,6 +226,16 @@ def test_the_time_of_hooks_is_told_with_the_next_line(tmp_path: Path, monkeypatc
     recording.tell("metrics", step=2, metrics={})
     lines = [json.loads(line) for line in (tmp_path / "feed.jsonl").read_text().splitlines()]
     assert [line["seconds"] for line in lines] == [3.0, 0.0]
+
+
+def test_the_interpreter_of_the_command_is_that_of_openrlhf(
+    installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RLHF_OPENRLHF_PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    given = cpu_variables([str(installed.python), "-m", "openrlhf.cli.train_sft"])
+    assert given["TORCH_EXTENSIONS_DIR"] == str(installed.prefix / "torch_extensions")
+    assert given["PATH"].startswith(str(installed.python.parent))
 
 
 @pytest.mark.training
