@@ -48,7 +48,7 @@ class Corruption:
     """What is wrong with a checkpoint.
 
     - `nan`, `infinity`: one element; `flipped-bit`: one element becomes 1e6; `zero-matrix`, `dead-rows` (a quarter of
-      the rows); `scaled-layer`: times 1e4.
+      the rows, at least); `scaled-layer`: times 1e4.
     - `truncated`: the weight file ends after `place` of its bytes; `broken-header`: its header is no JSON; `empty`: it
       has no bytes.
     - `missing-shard`: one of the shards is gone; `broken-index`: the index is cut off.
@@ -142,7 +142,7 @@ def _spoil(tensors: Tensors, corruption: Corruption) -> None:
         case "zero-matrix":
             matrix[:] = 0.0
         case "dead-rows":
-            matrix[: len(matrix) // 4] = 0.0
+            matrix[: -(-len(matrix) // 4)] = 0.0
         case "scaled-layer":
             matrix *= 1e4
 

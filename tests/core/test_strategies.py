@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, skew
 
@@ -22,7 +22,18 @@ from rlhf_assert.detect import Severity, default_detectors, discover
 from rlhf_assert.registration import TYPES, register
 from rlhf_assert.rewards.reliability import assess_rewards
 from rlhf_assert.strategies import anomalous, changes, curves, logs, sample, series, shift, smallest, spike, trainings
-from rlhf_assert.synthetic import Anomalous, Change, Curve, Log, RewardBatch, SyntheticCheckpoint, column, log_of, plant
+from rlhf_assert.synthetic import (
+    Anomalous,
+    Change,
+    Corruption,
+    Curve,
+    Log,
+    RewardBatch,
+    SyntheticCheckpoint,
+    column,
+    log_of,
+    plant,
+)
 from rlhf_assert.synthetic.checkpoint import FOUND_AS
 from rlhf_assert.synthetic.curve import Noise
 from rlhf_assert.synthetic.log import cells
@@ -310,6 +321,7 @@ def test_reward_batches_have_the_fault_that_is_said(batch: RewardBatch) -> None:
 
 
 @given(checkpoint=strategies.checkpoints())
+@example(SyntheticCheckpoint(width=10, corruption=Corruption(kind="dead-rows", place=0.0)))
 @settings(max_examples=60)
 def test_checkpoints_have_the_corruption_that_is_said(checkpoint: SyntheticCheckpoint) -> None:
     with tempfile.TemporaryDirectory() as folder:
