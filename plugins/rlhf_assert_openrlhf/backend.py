@@ -203,7 +203,7 @@ def describe(
     command = training.entry_point
     config = configuration(command, settings)
     if rows := training.data or training.prompts:
-        config["dataset_rows"] = len(rows)
+        config["dataset_rows"] = min(len(rows), settings.get("data.max_samples") or len(rows))
     if command not in SUPERVISED:
         config["reward_functions"] = [name_of_reward(training.reward)]
     return {

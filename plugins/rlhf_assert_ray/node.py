@@ -40,7 +40,6 @@ def main() -> None:
     os.dup2(2, 1)  # what a scenario's file prints is no run directory
     training = orjson.loads(read_line(0))
     with tempfile.TemporaryDirectory(prefix=PREFIX) as scratch, FileLock(Path(scratch) / LOCK):
-        remove_abandoned()
         path = Path(scratch) / training["name"]
         missing = train(training, path)
         left_out: list[str] = []

@@ -19,6 +19,8 @@ _REWARDED = frozenset({"gradients", "kl", "learning", "loss", "metrics", "policy
 """Checks of what is computed from rewards."""
 
 HALF_PRECISION = 0.01
+"""Share of a number by which it may differ once it was kept in half precision; bfloat16 rounds by .004 at most."""
+
 _UNTOUCHED = frozenset({"resources", "completeness"})
 
 

@@ -116,8 +116,8 @@ def watch(trainer: Any) -> None:
         watched = watches.get(id(self))
         if watched is not None:
             guarded(watched.batch, global_step)
-        if watched is not None and global_step % args.logger.logging_steps == 0:
-            guarded(watched.row, global_step, logs_dict or {})
+            if global_step % args.logger.logging_steps == 0:
+                guarded(watched.row, global_step, logs_dict or {})
         log(self, args, global_step, step_bar, logs_dict, client_states)
         if watched is not None:
             watched.step_begins()

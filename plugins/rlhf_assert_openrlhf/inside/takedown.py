@@ -23,11 +23,14 @@ def takedown(module: Any) -> None:
     def kill_all_processes(self: Any, *_: Any, **__: Any) -> None:
         import psutil
 
-        started = [psutil.Process(process.pid) for _, process in self.live_processes()]
-        workers = [worker for process in started for worker in process.children(recursive=True)]
-        for process in (*started, *workers):  # raylets first, which would tell of each worker that it died
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        for _, daemon in self.live_processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # any of them may end by itself meanwhile
+                process = psutil.Process(daemon.pid)
+                workers = process.children(recursive=True)
+                process.kill()  # first: a raylet would tell of each worker that it died
+                for worker in workers:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        worker.kill()
         original(self, check_alive=False)
 
     node.kill_all_processes = kill_all_processes

@@ -72,6 +72,13 @@ def test_every_estimator_that_openrlhf_offers_can_be_set_and_is_described(instal
         assert found["config"]["reward.clip_range"] == [-1.0, 1.0]
 
 
+def test_the_rows_are_counted_that_the_command_takes() -> None:
+    training, mine = OpenRLHFTraining(entry_point="train_sft", data=[{}] * 20), scenario(backend="openrlhf")(print)
+    for most, rows in ((100, 20), (8, 8)):
+        assert describe(training, {"data.max_samples": most}, mine, on_cpu=True)["config"]["dataset_rows"] == rows
+    assert "dataset_rows" not in describe(OpenRLHFTraining(entry_point="train_sft"), {}, mine, on_cpu=True)["config"]
+
+
 def test_settings_are_kept_and_have_the_names_that_checks_ask_for() -> None:
     settings = {"adam.lr": 1e-3, "model.beta": 0.1, "max_norm": 1.0, "model.ipo_enable": False}
     config = configuration("train_dpo", settings)
