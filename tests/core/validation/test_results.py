@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -54,6 +55,14 @@ def test_the_json_answers_what_its_contract_says(results: Results) -> None:
     assert [control["flagged"] for control in answer["controls"]] == [False, True]
     assert set(answer["controls"][1]) >= {"scenario", "seed", "flagged", "findings"}
     assert list(answer["summary"]) == [OURS, ROWS, "Mine"]
+
+
+def test_the_json_is_the_one_that_programs_know(results: Results) -> None:
+    file = Path(__file__).parents[2] / "golden" / "answers" / "validate.json"
+    answer = json.loads(json.dumps(json_report(results)))
+    if os.environ.get("RLHF_ASSERT_RENEW_GOLDEN"):
+        file.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+    assert answer == json.loads(file.read_text(encoding="utf-8")), f"{file.name} is a public contract"
 
 
 def test_the_text_says_what_was_missed_and_why(results: Results) -> None:
