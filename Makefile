@@ -16,7 +16,7 @@ fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minu
 	$(BIN)/pytest -m fuzz tests/robustness
 
 openrlhf-test: .venv/.ready $(OPENRLHF)/.ready ## every fault and scenario of OpenRLHF, on several seeds: an hour
-	$(BIN)/pytest -m "training" tests/plugins/openrlhf tests/plugins/ray tests/scenarios/test_openrlhf.py tests/robustness/test_kill_openrlhf.py
+	$(BIN)/pytest -m "training" tests/plugins/rlhf_assert_openrlhf tests/plugins/rlhf_assert_ray tests/scenarios/test_openrlhf.py tests/robustness/test_kill_openrlhf.py
 
 validate: .venv/.ready ## train with and without faults; fails if the detectors find too few or flag health
 	$(BIN)/pytest --rlhf-validate

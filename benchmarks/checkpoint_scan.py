@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from rlhf_assert.checkpoints.header import read_header
-from rlhf_assert.checkpoints.statistics import scan_tensors
+from rlhf_assert.checkpoints.tensor_statistics import scan_tensors
 
 TENSORS = 8
 BYTES = {"F32": 4, "BF16": 2, "F16": 2}

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from rlhf_assert.detect import default_detectors
-from rlhf_assert.monitor import Monitor
-from rlhf_assert.record import Recorder
+from rlhf_assert.detect.monitor import Monitor
+from rlhf_assert.recording.recorder import Recorder
 
 LEVELS = {
     "loss": 0.05,

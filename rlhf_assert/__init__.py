@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import assert_run_healthy as assert_run_healthy
     from rlhf_assert.asserts import assert_system_sound as assert_system_sound
     from rlhf_assert.asserts import assert_training_completed as assert_training_completed
-    from rlhf_assert.battery import Finds as Finds
-    from rlhf_assert.battery import check_detector as check_detector
-    from rlhf_assert.check import Check as Check
-    from rlhf_assert.check import Status as Status
+    from rlhf_assert.checks.check import Check as Check
+    from rlhf_assert.checks.check import Status as Status
     from rlhf_assert.detect.anomaly import Anomaly as Anomaly
     from rlhf_assert.detect.anomaly import Severity as Severity
-    from rlhf_assert.record import Recorder as Recorder
-    from rlhf_assert.run import Run as Run
-    from rlhf_assert.run import read_run as read_run
-    from rlhf_assert.scenarios import Scenario as Scenario
-    from rlhf_assert.scenarios import scenario as scenario
-    from rlhf_assert.series import Series as Series
+    from rlhf_assert.recording.recorder import Recorder as Recorder
+    from rlhf_assert.recording.run import Run as Run
+    from rlhf_assert.recording.run import read_run as read_run
+    from rlhf_assert.recording.series import Series as Series
+    from rlhf_assert.testing.battery import Finds as Finds
+    from rlhf_assert.testing.battery import check_detector as check_detector
+    from rlhf_assert.training.scenario import Scenario as Scenario
+    from rlhf_assert.training.scenario import scenario as scenario
     from rlhf_assert.verdict import Verdict as Verdict
     from rlhf_assert.verdict import judge as judge
 
@@ -60,10 +60,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Anomaly": "detect.anomaly",
-    "Check": "check",
+    "Check": "checks.check",
     "CheckpointUnhealthy": "asserts",
     "EntropyAnomaly": "asserts",
-    "Finds": "battery",
+    "Finds": "testing.battery",
     "GradientAnomaly": "asserts",
     "HealthFailure": "asserts",
     "KLAnomaly": "asserts",
@@ -74,15 +74,15 @@ _HOMES = {
     "MetricMissing": "asserts",
     "NotJudged": "asserts",
     "NotLearning": "asserts",
-    "Recorder": "record",
+    "Recorder": "recording.recorder",
     "ResourceLeak": "asserts",
     "RewardUnreliable": "asserts",
-    "Run": "run",
+    "Run": "recording.run",
     "RunUnhealthy": "asserts",
-    "Scenario": "scenarios",
-    "Series": "series",
+    "Scenario": "training.scenario",
+    "Series": "recording.series",
     "Severity": "detect.anomaly",
-    "Status": "check",
+    "Status": "checks.check",
     "TrainingFailed": "asserts",
     "Verdict": "verdict",
     "assert_checkpoints_healthy": "asserts",
@@ -101,10 +101,10 @@ _HOMES = {
     "assert_rewards_reliable": "asserts",
     "assert_run_healthy": "asserts",
     "assert_training_completed": "asserts",
-    "check_detector": "battery",
+    "check_detector": "testing.battery",
     "judge": "verdict",
-    "read_run": "run",
-    "scenario": "scenarios",
+    "read_run": "recording.run",
+    "scenario": "training.scenario",
 }
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings

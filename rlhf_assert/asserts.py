@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks import (
-    judge_checkpoints,
-    judge_completion,
-    judge_entropy,
-    judge_gradients,
-    judge_kl,
-    judge_learning,
-    judge_loop,
-    judge_loss,
-    judge_losses,
-    judge_other_metrics,
-    judge_promised_metric,
-    judge_promised_metrics,
-    judge_resources,
-    judge_rewards,
-    judge_system,
-)
+from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.checks.checkpoints import judge_checkpoints
+from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
+from rlhf_assert.checks.completion import judge_completion
+from rlhf_assert.checks.entropy import judge_entropy
+from rlhf_assert.checks.gradients import judge_gradients
+from rlhf_assert.checks.kl import judge_kl
+from rlhf_assert.checks.learning import judge_learning
+from rlhf_assert.checks.loop import judge_loop
+from rlhf_assert.checks.losses import judge_loss, judge_losses
+from rlhf_assert.checks.other_metrics import judge_other_metrics
+from rlhf_assert.checks.resources import judge_resources
+from rlhf_assert.checks.rewards import judge_rewards
+from rlhf_assert.checks.system import judge_system
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 from rlhf_assert.verdict import Chain, Verdict, judge
 
 

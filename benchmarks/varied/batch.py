@@ -16,8 +16,8 @@ import orjson
 from scipy.stats import beta
 
 from rlhf_assert import Run, read_run
-from rlhf_assert.runner import Runner
-from rlhf_assert.scenarios import scenarios_in_file
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import scenarios_in_file
 
 Job = tuple[Path, str, Path, int, int]
 """The scenario's file and name, the run directory, the seed and the steps."""

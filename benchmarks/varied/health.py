@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from rlhf_assert import Run
-from rlhf_assert.run import Samples
+from rlhf_assert.recording.run import Samples
 from rlhf_assert_trl.task import WARM_START_ANIMALS, animal_share
 
 KL_LIMIT = 2.0 * math.log(1.0 / WARM_START_ANIMALS)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 if TYPE_CHECKING:
-    from rlhf_assert.check import Check
-    from rlhf_assert.run import Run
+    from rlhf_assert.checks.check import Check
+    from rlhf_assert.recording.run import Run
 
 MARKER = (
     "rlhf_scenario(scenario, *, steps=None, seed=None): the training that this test judges; a scenario's name, or a "

@@ -12,12 +12,12 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 
 from pytest_rlhf_assert.selection import HEALTH_TESTS, Request
 from rlhf_assert.asserts import HealthFailure, NotJudged
-from rlhf_assert.check import Check, encode_check
+from rlhf_assert.checks.check import Check, encode_check
 from rlhf_assert.errors import UsageError
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
-from rlhf_assert.record import AppendOnlyFile
-from rlhf_assert.run import Run
+from rlhf_assert.recording.recorder import AppendOnlyFile
+from rlhf_assert.recording.run import Run
 
 
 def bind(request: pytest.FixtureRequest, run: Run, assertion: Callable[..., Any]) -> Callable[..., Any]:

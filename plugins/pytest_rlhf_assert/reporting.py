@@ -12,13 +12,13 @@ import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 from rlhf_assert.asserts import HealthFailure
-from rlhf_assert.check import Check, Status, decode_check
+from rlhf_assert.checks.check import Check, Status, decode_check
 from rlhf_assert.errors import UnreadableRun
-from rlhf_assert.findings import expected_false_alarms
+from rlhf_assert.facts.detected import expected_false_alarms
 from rlhf_assert.numbers import count
+from rlhf_assert.recording.run import read_run
 from rlhf_assert.report import github
 from rlhf_assert.report.summary import WIDTH, Outcome, health_section
-from rlhf_assert.run import read_run
 
 
 def shorten(report: pytest.TestReport, failure: HealthFailure) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 from rlhf_assert import __version__
-from rlhf_assert.backend import backends
-from rlhf_assert.detect.config import Settings, read_settings
+from rlhf_assert.detect.settings import Settings, read_settings
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.faults import Fault, make_fault, parse_fault
-from rlhf_assert.scenarios import Scenario, check_steps, packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.backend import backends
+from rlhf_assert.training.faults import Fault, make_fault, parse_fault
+from rlhf_assert.training.scenario import Scenario, check_steps, packaged_scenarios, scenarios_in_file
 
 MARKER_ARGUMENTS = ("steps", "seed")
 FAULT_ARGUMENTS = ("onset", "magnitude")
@@ -282,7 +282,7 @@ def header(config: pytest.Config) -> str:
 def print_list() -> int:
     """Print the packaged scenarios, as `rlhf-assert scenarios` does, and return the exit status."""
     from rlhf_assert.report.layout import speaks_unicode
-    from rlhf_assert.report.scenarios import entries, listing
+    from rlhf_assert.report.scenario_list import entries, listing
 
     lines = listing(
         entries(packaged_scenarios().values()), width=LIST_WIDTH, ascii=not speaks_unicode(sys.stdout.encoding)

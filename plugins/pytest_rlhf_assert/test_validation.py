@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest  # noqa: TID253 - these are pytest tests
 
 from pytest_rlhf_assert.validation import OURS, SEVERITY, ValidationSession, current
-from rlhf_assert.faults import describe_fault
+from rlhf_assert.training.faults import describe_fault
 from rlhf_assert.validation.log_score import idle_detectors
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import score_control, score_fault

@@ -16,11 +16,11 @@ from filelock import FileLock
 
 from pytest_rlhf_assert import SESSION_PLUGIN
 from pytest_rlhf_assert.selection import Request, detection
-from rlhf_assert.backend import find_backend
 from rlhf_assert.errors import MissingDependency, RlhfAssertError
-from rlhf_assert.run import Run, read_run
-from rlhf_assert.runner import Runner
-from rlhf_assert.scenarios import by_name
+from rlhf_assert.recording.run import Run, read_run
+from rlhf_assert.training.backend import find_backend
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import by_name
 
 NAME = pytest.StashKey[str]()
 

@@ -16,7 +16,7 @@ from rlhf_assert.validation.contenders import installed_contenders
 from rlhf_assert.validation.plan import PROFILES, Training, chosen_faults, chosen_profile, chosen_scenarios, plan
 from rlhf_assert.validation.results import Results, conclude, text_report, write
 from rlhf_assert.validation.score import OURS, Judged
-from rlhf_assert.validation.summary import Floor
+from rlhf_assert.validation.scorecard import Floor
 from rlhf_assert.validation.trainings import Trainings, describe_machine
 
 TESTS = Path(__file__).with_name("test_validation.py")

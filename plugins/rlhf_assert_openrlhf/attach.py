@@ -72,9 +72,9 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
         RecordingError: the run directory cannot be written, or holds a run already.
         MissingDependency: with `cpu`, there is no OpenRLHF.
     """
-    from rlhf_assert.detect.config import project_settings
-    from rlhf_assert.record import Recorder
-    from rlhf_assert.runner import prepare_folder
+    from rlhf_assert.detect.settings import project_settings
+    from rlhf_assert.recording.recorder import Recorder
+    from rlhf_assert.training.runner import prepare_folder
 
     prepare_folder(run)
     settings = project_settings()
@@ -96,7 +96,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
 
 def follow(process: subprocess.Popen[bytes], recorder: Any) -> int:
     """Record what the feed tells until the process ends, and return its exit status."""
-    from rlhf_assert.runner import describe_exit
+    from rlhf_assert.training.runner import describe_exit
     from rlhf_assert_openrlhf.backend import name_checkpoints
     from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.usage import TreeUsage

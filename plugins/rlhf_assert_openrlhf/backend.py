@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
 from rlhf_assert_openrlhf.injection import KINDS, asked_for
 from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
 
 if TYPE_CHECKING:
-    from rlhf_assert.faults import Fault
-    from rlhf_assert.scenarios import Scenario
+    from rlhf_assert.training.faults import Fault
+    from rlhf_assert.training.scenario import Scenario
     from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.training import OpenRLHFTraining, RewardFunction
 
@@ -35,7 +35,7 @@ LOAD = {"ckpt.load_enable": True}
 
 
 class OpenRLHFBackend:
-    """Trains with OpenRLHF's own commands in processes of their own; see `rlhf_assert.backend.Backend`."""
+    """Trains with OpenRLHF's own commands in processes of their own; see `rlhf_assert.training.backend.Backend`."""
 
     name = "openrlhf"
     faults = KINDS
@@ -68,7 +68,7 @@ class OpenRLHFBackend:
     def train(
         self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
     ) -> None:
-        """Launch the scenario's training and record it to its end; see `rlhf_assert.backend.Backend.train`.
+        """Launch the scenario's training and record it to its end; see `rlhf_assert.training.backend.Backend.train`.
 
         Raises:
             UsageError: the scenario's function returned no training, or one with flags that OpenRLHF refuses; or the

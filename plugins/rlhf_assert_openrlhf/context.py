@@ -13,7 +13,7 @@ from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
 from rlhf_assert_trl.tiny import END
 
 if TYPE_CHECKING:
-    from rlhf_assert.scenarios import Scenario
+    from rlhf_assert.training.scenario import Scenario
 
 GOOD, POOR = 0.8, 0.1
 """Share of animals in the better and in the worse answer of a preference pair."""

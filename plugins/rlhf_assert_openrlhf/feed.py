@@ -10,10 +10,10 @@ from typing import Any
 
 from rlhf_assert import __version__
 from rlhf_assert.detect.anomaly import Anomaly, encode_anomaly
-from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.monitor import Monitor
-from rlhf_assert.record import Recorder
+from rlhf_assert.detect.monitor import Monitor
+from rlhf_assert.detect.settings import settings_of
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_metrics
 
 _START = {

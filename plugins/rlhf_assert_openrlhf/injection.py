@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import UsageError
-from rlhf_assert.faults import Fault
+from rlhf_assert.training.faults import Fault
 from rlhf_assert_openrlhf.inside.faults import INSTALLERS
 
 if TYPE_CHECKING:

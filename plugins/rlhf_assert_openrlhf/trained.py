@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from rlhf_assert.errors import RecordingError, RlhfAssertError
-from rlhf_assert.record import Recorder
-from rlhf_assert.run import read_run
+from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.recording.run import read_run
 from rlhf_assert.verdict import judge
 from rlhf_assert_trl.tiny import cache_folder
 
 if TYPE_CHECKING:
-    from rlhf_assert.scenarios import Scenario
+    from rlhf_assert.training.scenario import Scenario
 
 SEED = 0
 

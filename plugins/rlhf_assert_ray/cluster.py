@@ -1,4 +1,4 @@
-"""Trains scenarios on a Ray cluster, in place of `rlhf_assert.runner.Runner`."""
+"""Trains scenarios on a Ray cluster, in place of `rlhf_assert.training.runner.Runner`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import IO, Any
 
 import orjson
 
-from rlhf_assert.backend import find_backend
-from rlhf_assert.detect.config import Settings
+from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import MissingDependency, RlhfAssertError
-from rlhf_assert.faults import Fault, encode_fault
-from rlhf_assert.record import encode, write_json
-from rlhf_assert.run import Run, read_run
-from rlhf_assert.runner import conclude, prepare_folder
-from rlhf_assert.scenarios import Scenario
+from rlhf_assert.recording.recorder import encode, write_json
+from rlhf_assert.recording.run import Run, read_run
+from rlhf_assert.training.backend import find_backend
+from rlhf_assert.training.faults import Fault, encode_fault
+from rlhf_assert.training.runner import conclude, prepare_folder
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert_openrlhf.environment import interpreter
 
 POLL_SECONDS = 0.1
@@ -34,7 +34,7 @@ PASSED = ("RLHF_OPENRLHF_PYTHON", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TOK
 
 
 class ClusterRunner:
-    """Runs scenarios as tasks of a Ray cluster, many at a time; has the methods of `rlhf_assert.runner.Runner`.
+    """Runs scenarios as tasks of a Ray cluster, many at a time, in place of `rlhf_assert.training.runner.Runner`.
 
     Args:
         address: the cluster, as `ray.init` takes it: `HOST:PORT`, or `auto` on one of its nodes.

@@ -23,11 +23,11 @@ from typing import IO, Any
 import orjson
 from filelock import FileLock, Timeout
 
-from rlhf_assert.detect.config import settings_of
+from rlhf_assert.detect.settings import settings_of
 from rlhf_assert.errors import MissingDependency
-from rlhf_assert.faults import decode_fault
-from rlhf_assert.runner import Runner
-from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.faults import decode_fault
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import Scenario, packaged_scenarios, scenarios_in_file
 
 PREFIX, LOCK = "rlhf-assert-node-", "held.lock"
 SETTLED = 5.0

@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_assert.errors import TrainingStopped, UsageError
-from rlhf_assert.faults import FAULTS
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.training.faults import FAULTS
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
 if TYPE_CHECKING:
-    from rlhf_assert.faults import Fault
-    from rlhf_assert.scenarios import Scenario
+    from rlhf_assert.training.faults import Fault
+    from rlhf_assert.training.scenario import Scenario
 
 PACKAGES = ("trl", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy")
 NEEDED = ("trl", "torch", "transformers", "accelerate", "datasets")
@@ -28,7 +28,7 @@ INITIAL_WEIGHTS_LIMIT = 1 << 30
 
 
 class TRLBackend:
-    """Trains with TRL in this process; see `rlhf_assert.backend.Backend`."""
+    """Trains with TRL in this process; see `rlhf_assert.training.backend.Backend`."""
 
     name = "trl"
     faults = frozenset(FAULTS) - {"critic_learning_rate_spike", "engine_killed", "actor_killed"}
@@ -68,7 +68,7 @@ class TRLBackend:
     def train(
         self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
     ) -> None:
-        """Build the scenario's trainer and train it; see `rlhf_assert.backend.Backend.train`.
+        """Build the scenario's trainer and train it; see `rlhf_assert.training.backend.Backend.train`.
 
         Raises:
             UsageError: the scenario's function returned no trainer, or the fault does not apply to it.

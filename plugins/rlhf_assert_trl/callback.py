@@ -12,11 +12,11 @@ from typing import Any, Literal
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity, encode_anomaly
-from rlhf_assert.detect.config import Settings, project_settings, settings_of
 from rlhf_assert.detect.default import default_detectors
+from rlhf_assert.detect.monitor import Monitor
+from rlhf_assert.detect.settings import Settings, project_settings, settings_of
 from rlhf_assert.errors import TrainingStopped, UsageError, suggest
-from rlhf_assert.monitor import Monitor
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.resources import ResourceSampler
 from rlhf_assert_trl.describe import describe
 from rlhf_assert_trl.frames import find_trainer

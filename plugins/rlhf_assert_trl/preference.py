@@ -10,7 +10,7 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_trl.samples import Observer
 
 MOST_BYTES = 1 << 28

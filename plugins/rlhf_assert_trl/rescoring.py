@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import MAX_PER_STEP, Observer
 

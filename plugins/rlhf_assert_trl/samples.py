@@ -20,7 +20,7 @@ class Batch:
     """The samples of one step.
 
     Attributes:
-        records: one mapping per sample, with the fields of `rlhf_assert.run.Samples`.
+        records: one mapping per sample, with the fields of `rlhf_assert.recording.run.Samples`.
         metrics: what the trainer does not log itself, by canonical name.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 
 ELEMENTS = 64
 """Elements that are watched of each tensor, evenly spread: an update of Adam moves nearly every one."""

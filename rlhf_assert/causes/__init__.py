@@ -6,7 +6,7 @@ likely one, in the order of `HYPOTHESES` (the most specific first), is the cause
 
 from __future__ import annotations
 
-from rlhf_assert.causes.engine import HYPOTHESES, explain
-from rlhf_assert.causes.finding import Likely, RuledOut
+from rlhf_assert.causes.explaining import HYPOTHESES, explain
+from rlhf_assert.causes.hypothesis import Likely, RuledOut
 
 __all__ = ["HYPOTHESES", "Likely", "RuledOut", "explain"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlhf_assert.checkpoints.drift import CheckpointDrift, compare_checkpoints
 from rlhf_assert.checkpoints.health import CheckpointHealth, health_over_time, inspect_checkpoint
 from rlhf_assert.checkpoints.issues import Issue
-from rlhf_assert.checkpoints.statistics import TensorStatistics
+from rlhf_assert.checkpoints.tensor_statistics import TensorStatistics
 from rlhf_assert.checkpoints.training_state import TrainingState
 
 __all__ = [

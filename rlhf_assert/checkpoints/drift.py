@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rlhf_assert.checkpoints.formats import Checkpoint, open_checkpoint
 from rlhf_assert.checkpoints.header import TensorEntry
-from rlhf_assert.checkpoints.statistics import TensorStatistics, relative, scan_tensors
+from rlhf_assert.checkpoints.tensor_statistics import TensorStatistics, relative, scan_tensors
 from rlhf_assert.errors import UnreadableRun
 
 _LAYER = re.compile(r"^(.*?\.(?:layers|h|blocks?)\.\d+)(?=\.)")

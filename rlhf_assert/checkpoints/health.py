@@ -11,7 +11,7 @@ from rlhf_assert.checkpoints.drift import CheckpointDrift, by_name, measure_drif
 from rlhf_assert.checkpoints.formats import open_checkpoint
 from rlhf_assert.checkpoints.issues import Issue, critical, note
 from rlhf_assert.checkpoints.rules import learning_rate_issues, moment_issues, weight_issues
-from rlhf_assert.checkpoints.statistics import TensorStatistics, scan_tensors
+from rlhf_assert.checkpoints.tensor_statistics import TensorStatistics, scan_tensors
 from rlhf_assert.checkpoints.training_state import TrainingState, read_training_state
 from rlhf_assert.detect.anomaly import Severity
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from rlhf_assert.checkpoints.dtypes import FLOATS
 from rlhf_assert.checkpoints.issues import Issue, critical, note, warning
-from rlhf_assert.checkpoints.statistics import TensorStatistics
+from rlhf_assert.checkpoints.tensor_statistics import TensorStatistics
 from rlhf_assert.checkpoints.training_state import TrainingState
 from rlhf_assert.numbers import number, share
 

@@ -13,7 +13,7 @@ import numpy as np
 from rlhf_assert.checkpoints.formats import Checkpoint
 from rlhf_assert.checkpoints.issues import Issue, critical, note
 from rlhf_assert.checkpoints.partitioned import read_moments
-from rlhf_assert.checkpoints.statistics import dot
+from rlhf_assert.checkpoints.tensor_statistics import dot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

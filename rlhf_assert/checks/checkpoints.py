@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from rlhf_assert.causes import explain
-from rlhf_assert.causes.weights import saved_states
-from rlhf_assert.check import Check, Status
 from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time, inspect_checkpoint
 from rlhf_assert.checkpoints.partitioned import newest_steps
-from rlhf_assert.checks.outcome import passed, skipped
+from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.checks.stating import passed, skipped
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.errors import UsageError
+from rlhf_assert.facts.saved_weights import saved_states
 from rlhf_assert.numbers import count, number, share
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "checkpoints"
 MAX_DRIFT = 1.0

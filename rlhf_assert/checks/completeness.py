@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, passed, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.errors import suggest
 from rlhf_assert.numbers import count
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "completeness"
 

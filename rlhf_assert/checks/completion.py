@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlhf_assert.causes.crash import first_line
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, passed
+from rlhf_assert.causes.raised import first_line
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, passed
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "completion"
 OUT_OF_MEMORY = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"

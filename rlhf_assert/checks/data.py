@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, insufficient, passed, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "data"
 LONGEST_CYCLE = 8

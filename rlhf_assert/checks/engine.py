@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import MIN_ROWS, evidence_of, failed, insufficient, passed, serious, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import MIN_ROWS, evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "engine"
 FOLLOWED = 0.01

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.curve import judge_curve
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.metric_curve import judge_curve
 from rlhf_assert.detect import Severity
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 
 def judge_entropy(run: Run, *, fail_on: Severity = Severity.critical) -> Check:

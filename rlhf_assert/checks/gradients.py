@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
-from rlhf_assert.causes.weights import weights_moved
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import (
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import (
     MIN_ROWS,
     STANDSTILL,
     anomalies_of,
@@ -18,11 +17,12 @@ from rlhf_assert.checks.outcome import (
     skipped,
 )
 from rlhf_assert.detect import Anomaly, Severity
-from rlhf_assert.findings import anomalies_in
+from rlhf_assert.facts.detected import anomalies_in
+from rlhf_assert.facts.saved_weights import weights_moved
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.record import decode_number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.run import Run
 
 NAME = "gradients"
 UNMOVED = "unmoved-weights"

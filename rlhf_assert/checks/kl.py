@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import (
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import (
     MIN_ROWS,
     anomalies_of,
     evidence_of,
@@ -16,11 +16,11 @@ from rlhf_assert.checks.outcome import (
     skipped,
 )
 from rlhf_assert.detect import Anomaly, Severity, scan
-from rlhf_assert.detect.config import settings_of
-from rlhf_assert.detect.limit import KLRunaway, kl_limit
+from rlhf_assert.detect.detectors.kl_runaway import KLRunaway, kl_limit
+from rlhf_assert.detect.settings import settings_of
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "kl"
 SUSTAINED_ROWS = 3

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_assert.causes.weights import weights_moved
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, insufficient, passed, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.facts.saved_weights import weights_moved
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.run import Run
-from rlhf_assert.series import FloatArray
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import FloatArray
 
 NAME = "learning"
 MIN_ROWS = 10

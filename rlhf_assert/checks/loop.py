@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
+from rlhf_assert.checks.check import Check
 from rlhf_assert.checks.data import judge_data
 from rlhf_assert.checks.objective import judge_objective
 from rlhf_assert.checks.optimizer import judge_optimizer
@@ -10,7 +10,7 @@ from rlhf_assert.checks.reference import judge_reference
 from rlhf_assert.checks.resume import judge_resume
 from rlhf_assert.checks.rollout import judge_rollout
 from rlhf_assert.detect import Severity
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 
 def judge_loop(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Check, ...]:

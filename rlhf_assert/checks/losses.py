@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rlhf_assert.causes.critic import begins_out_of_scale
-from rlhf_assert.check import Check
-from rlhf_assert.checks.curve import judge_curve
+from rlhf_assert.causes.critic_scale import begins_out_of_scale
+from rlhf_assert.checks.check import Check
 from rlhf_assert.checks.learning import MIN_ROWS, measure_gain
-from rlhf_assert.checks.outcome import skipped
+from rlhf_assert.checks.metric_curve import judge_curve
+from rlhf_assert.checks.stating import skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 LOSSES = ("loss", "policy_loss", "value_loss")
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, passed, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number, setting
-from rlhf_assert.record import decode_number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.run import Run
 
 NAME = "objective"
 TOLERANCE = 0.05

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, insufficient, passed, serious, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, number, setting, share
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "optimizer"
 RATE_TOLERANCE = 0.01

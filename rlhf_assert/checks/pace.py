@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 FACTOR = 3.0
 LONGER = 0.5

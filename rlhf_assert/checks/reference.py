@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import isfinite
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, passed, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 NAME = "reference"
 MOVED = "reference-moved"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import failed, insufficient, passed, skipped
+from rlhf_assert.checks.check import Check
 from rlhf_assert.checks.pace import find_slowdown
+from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, share
-from rlhf_assert.run import Run
-from rlhf_assert.series import FloatArray
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import FloatArray
 
 NAME = "resources"
 MIN_SAMPLES = 12

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.causes.reward import unlike_saved
+from rlhf_assert.causes.broken_reward import unlike_saved
 from rlhf_assert.numbers import number
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import FloatArray
 from rlhf_assert.rewards.breaks import find_advantage_break, find_reward_break
-from rlhf_assert.run import Run
-from rlhf_assert.series import FloatArray
 
 LOWEST_ADVANTAGE = 0.5
 """r of advantages and what they are made of: 1 by construction."""
@@ -71,7 +71,7 @@ def broken_normalization(run: Run) -> Broken | None:
         headline=f"rewards are normalized by {found[0]}, saved are {found[1]}",
         onset=1,
         evidence=("normalized is: reward less mean, over deviation",),
-        cause="",  # which the run's own data tells: see `rlhf_assert.causes.reward`
+        cause="",  # which the run's own data tells: see `rlhf_assert.causes.broken_reward`
         remedy=(),
     )
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks.outcome import MIN_ROWS, insufficient, passed, skipped
+from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.checks.reward_breaks import (
     Broken,
     broken_advantages,
@@ -17,12 +16,13 @@ from rlhf_assert.checks.reward_breaks import (
     broken_rewards,
     unconfirmed_rewards,
 )
+from rlhf_assert.checks.stating import MIN_ROWS, insufficient, passed, skipped
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
+from rlhf_assert.recording.run import Run
 from rlhf_assert.rewards import RewardReliability, assess_rewards
-from rlhf_assert.run import Run
 
 NAME = "rewards"
 ALLOWABLE = ("length", "inconsistent", "constant")

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_assert.check import Check
-from rlhf_assert.checks.outcome import MIN_ROWS, anomalies_of, failed, insufficient, passed, serious, skipped
+from rlhf_assert.checks.check import Check
+from rlhf_assert.checks.stating import MIN_ROWS, anomalies_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
-from rlhf_assert.run import Run
-from rlhf_assert.series import Series
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import Series
 
 NAME = "rollout"
 LIMIT, ONE_ENGINE = 0.1, 0.03

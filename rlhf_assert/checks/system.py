@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
 from rlhf_assert.checks.actors import judge_actors
+from rlhf_assert.checks.check import Check
 from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert.detect import Severity
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 
 def judge_system(run: Run, *, fail_on: Severity = Severity.critical) -> tuple[Check, ...]:

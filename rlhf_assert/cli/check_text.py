@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_assert.check import Check
+from rlhf_assert.checks.check import Check
 from rlhf_assert.cli.output import word
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import suggest
 from rlhf_assert.metrics import ALIASES, canonical_name
 from rlhf_assert.numbers import count
+from rlhf_assert.recording.run import Run
 from rlhf_assert.report.diagnosis import diagnose
 from rlhf_assert.report.findings import findings, without_name
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad
 from rlhf_assert.report.outcome import Outcome, findings_of, mark
 from rlhf_assert.report.summary import facts
-from rlhf_assert.run import Run
 
 SHOWN_KEYS = 8
 LONGEST_KEY = 60

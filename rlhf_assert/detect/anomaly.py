@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
-from rlhf_assert.record import encode
+from rlhf_assert.recording.recorder import encode
 
 
 class Severity(IntEnum):
@@ -56,8 +56,9 @@ class Detector(Protocol):
     Two members are optional, and save time:
 
     - `finished: bool`, a property: no later row can make it report, so it is asked no more.
-    - `absorb(block: rlhf_assert.rows.Block) -> bool`: take many rows at once if `update` would report nothing in any
-      of them, and return True; otherwise change nothing and return False, and the rows come through `update`. Either
+    - `absorb(block: rlhf_assert.recording.rows.Block) -> bool`: take many rows at once if `update` would report
+      nothing in any of them, and return True; otherwise change nothing and return False, and the rows come through
+      `update`. Either
       way the detector must afterwards report what it would have reported, row by row. A block holds finite values
       only, and no metric for the first time.
     """

@@ -8,32 +8,32 @@ from typing import Any
 
 from rlhf_assert.detect.anomaly import Detector
 from rlhf_assert.detect.budget import Budget
-from rlhf_assert.detect.config import Settings
-from rlhf_assert.detect.constant import Frozen, NoVariance
-from rlhf_assert.detect.contradictions import Contradictions
-from rlhf_assert.detect.critic import Critic
-from rlhf_assert.detect.drift import SCORE, RewardDrift
-from rlhf_assert.detect.entropy import Entropy
-from rlhf_assert.detect.explosion import FACTOR, Explosion
-from rlhf_assert.detect.identities import StepOne
-from rlhf_assert.detect.length import RewardFollowsLength
+from rlhf_assert.detect.detectors.constant import Frozen, NoVariance
+from rlhf_assert.detect.detectors.contradictions import Contradictions
+from rlhf_assert.detect.detectors.critic_fit import Critic
+from rlhf_assert.detect.detectors.entropy_collapse import Entropy
+from rlhf_assert.detect.detectors.explosion import FACTOR, Explosion
+from rlhf_assert.detect.detectors.kl_runaway import KLRunaway
+from rlhf_assert.detect.detectors.loss_rise import LossRise
+from rlhf_assert.detect.detectors.lost_variance import LostVariance
+from rlhf_assert.detect.detectors.no_update import NoUpdate
+from rlhf_assert.detect.detectors.non_finite import NonFinite
+from rlhf_assert.detect.detectors.oscillation import Oscillation
+from rlhf_assert.detect.detectors.preference_loss import PreferenceLoss
+from rlhf_assert.detect.detectors.preference_reversal import PreferenceReversal
+from rlhf_assert.detect.detectors.reward_below_start import WorseThanStart
+from rlhf_assert.detect.detectors.reward_collapse import RewardCollapse
+from rlhf_assert.detect.detectors.reward_drift import SCORE, RewardDrift
+from rlhf_assert.detect.detectors.reward_follows_length import RewardFollowsLength
+from rlhf_assert.detect.detectors.rollout_mismatch import RolloutMismatch
+from rlhf_assert.detect.detectors.step_one import StepOne
+from rlhf_assert.detect.detectors.truncation import Truncation
+from rlhf_assert.detect.detectors.trust_region import DISTANCE, TrustRegion
+from rlhf_assert.detect.detectors.update_spike import UpdateSpike
+from rlhf_assert.detect.detectors.vanished import Vanished
+from rlhf_assert.detect.detectors.z_score import THRESHOLD, ZScore
 from rlhf_assert.detect.level import LevelShift
-from rlhf_assert.detect.limit import KLRunaway
-from rlhf_assert.detect.loss import LossRise
-from rlhf_assert.detect.nonfinite import NonFinite
-from rlhf_assert.detect.noupdate import NoUpdate
-from rlhf_assert.detect.oscillation import Oscillation
-from rlhf_assert.detect.preference import PreferenceLoss
-from rlhf_assert.detect.reversal import PreferenceReversal
-from rlhf_assert.detect.reward import RewardCollapse
-from rlhf_assert.detect.rollout import RolloutMismatch
-from rlhf_assert.detect.spike import UpdateSpike
-from rlhf_assert.detect.truncation import Truncation
-from rlhf_assert.detect.trustregion import DISTANCE, TrustRegion
-from rlhf_assert.detect.vanished import Vanished
-from rlhf_assert.detect.variance import LostVariance
-from rlhf_assert.detect.worse import WorseThanStart
-from rlhf_assert.detect.zscore import THRESHOLD, ZScore
+from rlhf_assert.detect.settings import Settings
 
 OFF_BY_DEFAULT = frozenset({"level-shift"})
 

@@ -30,8 +30,8 @@ from operator import mul
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
-from rlhf_assert.rows import Block
-from rlhf_assert.series import FloatArray
+from rlhf_assert.recording.rows import Block
+from rlhf_assert.recording.series import FloatArray
 
 Row = Mapping[str, float | None]
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity
 from rlhf_assert.detect.budget import Budget
-from rlhf_assert.detect.config import settings_of
 from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.rows import Block, ColumnRows, Row
-from rlhf_assert.run import Run
+from rlhf_assert.detect.settings import settings_of
+from rlhf_assert.recording.rows import Block, ColumnRows, Row
+from rlhf_assert.recording.run import Run
 
 Metrics = Mapping[str, float | None]
 

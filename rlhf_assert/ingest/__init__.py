@@ -17,7 +17,7 @@ from rlhf_assert.ingest.reading import Reading
 from rlhf_assert.ingest.table import Table
 from rlhf_assert.ingest.tensorboard import is_event_file, read_events
 from rlhf_assert.ingest.text import head_of, require_text
-from rlhf_assert.run import Run, read_run
+from rlhf_assert.recording.run import Run, read_run
 
 __all__ = ["is_run_directory", "logs_in", "read_log"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from rlhf_assert.metrics import PREFIXES, canonical_name, normalised
-from rlhf_assert.rows import Column
+from rlhf_assert.recording.rows import Column
 
 CRITIC = frozenset({"value_loss", "explained_variance"})
 PAIRS = frozenset({"chosen_reward", "rejected_reward", "reward_margin"})

@@ -13,9 +13,9 @@ import numpy as np
 from rlhf_assert.ingest.algorithm import algorithm_by_start, algorithm_of
 from rlhf_assert.ingest.table import Columns
 from rlhf_assert.metrics import DERIVED, METRICS, canonical_name, key_priority, normalised
-from rlhf_assert.rows import Column, ColumnRows
-from rlhf_assert.run import Run
-from rlhf_assert.series import Series
+from rlhf_assert.recording.rows import Column, ColumnRows
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import Series
 
 MOST_PHASES = 10
 SHARED_KEYS = 0.5

@@ -12,8 +12,8 @@ import numpy as np
 
 from rlhf_assert.ingest.values import NO_NUMBER, number_of
 from rlhf_assert.metrics import canonical_name, is_known, normalised
-from rlhf_assert.rows import Column
-from rlhf_assert.series import FloatArray, IntArray
+from rlhf_assert.recording.rows import Column
+from rlhf_assert.recording.series import FloatArray, IntArray
 
 MAX_KEYS = 10_000
 """Distinct keys that are kept; of those beyond, only the ones that an alias table knows."""

@@ -10,10 +10,10 @@ import numpy as np
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number
-from rlhf_assert.record import decode_number
+from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.run import Run
+from rlhf_assert.recording.series import Series
 from rlhf_assert.report.sparkline import Axis, sparkline
-from rlhf_assert.run import Run
-from rlhf_assert.series import Series
 
 BYTES_PER_MEGABYTE = 1e6
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
+from rlhf_assert.recording.run import Run
 from rlhf_assert.report.curves import Curve, axis_of, draw, worst
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad, wrap
 from rlhf_assert.report.sparkline import Axis
-from rlhf_assert.run import Run
 
 WIDTH = 92
 """pytest puts `E       ` before each line: 100 columns in all."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from rlhf_assert.backend import backends
-from rlhf_assert.faults import FAULTS, FaultKind
-from rlhf_assert.train import injectable
+from rlhf_assert.training.backend import backends
+from rlhf_assert.training.faults import FAULTS, FaultKind
+from rlhf_assert.training.train import injectable
 
 _BEFORE = """# Faults: break your training on purpose
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 MARKS = ("CRIT", "warn", "few", "skip", "pass")
 """The words for a check, the gravest first: failed; passed with warnings; too little data; no input; passed."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.detect.budget import Rates
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, share
+from rlhf_assert.recording.run import Run
 from rlhf_assert.report.curves import Curve, axis_of, draw
 from rlhf_assert.report.findings import findings, without_name
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad
 from rlhf_assert.report.live import seconds
 from rlhf_assert.report.outcome import MARKS, Outcome, first_sign, gravest, mark, verdict_word
-from rlhf_assert.run import Run
 
 __all__ = ["Outcome", "block", "facts", "health_section", "table"]
 
@@ -40,7 +40,7 @@ def health_section(
         width: columns of the terminal; under 60 it counts as 60.
         ascii: use ASCII characters only.
         expected_false_alarms: how likely each run is flagged if it is sound, as
-            `rlhf_assert.findings.expected_false_alarms` tells it.
+            `rlhf_assert.facts.detected.expected_false_alarms` tells it.
     """
     if not outcomes:
         return []

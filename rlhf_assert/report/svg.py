@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rlhf_assert.numbers import number
+from rlhf_assert.recording.series import FloatArray, Series
 from rlhf_assert.report.sparkline import LOG_RANGE
-from rlhf_assert.series import FloatArray, Series
 
 WIDTH, HEIGHT = 340, 130
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 14, 18

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf_assert.numbers import number, share
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 BOUNDARIES = ("train_begin", "train_end")
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import psutil
 
 from rlhf_assert.errors import RecordingError
-from rlhf_assert.record import Recorder
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.resources.gpu import GPUs
 
 BRISK = 60

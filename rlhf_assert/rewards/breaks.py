@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from rlhf_assert.recording.run import Samples
+from rlhf_assert.recording.series import FloatArray
 from rlhf_assert.rewards.wiring import advantage_by_step
-from rlhf_assert.run import Samples
-from rlhf_assert.series import FloatArray
 
 PAST_STEPS, PAST_SAMPLES = 5, 32
 FEWEST = 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import (
     Estimate,
     bootstrap,
@@ -15,7 +16,6 @@ from rlhf_assert.rewards.estimates import (
     standardised,
     within,
 )
-from rlhf_assert.series import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import Estimate, bootstrap, not_judged
-from rlhf_assert.series import FloatArray, IntArray
 
 BINS = 20
 

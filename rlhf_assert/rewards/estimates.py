@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_assert.numbers import number
-from rlhf_assert.series import FloatArray, IntArray
+from rlhf_assert.recording.series import FloatArray, IntArray
 
 REPLICATES = 1000
 MOST_CLUSTERS = 400

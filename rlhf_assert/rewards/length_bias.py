@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import (
     Estimate,
     bootstrap,
@@ -17,7 +18,6 @@ from rlhf_assert.rewards.estimates import (
     standardised,
     within,
 )
-from rlhf_assert.series import FloatArray, IntArray
 
 STRONG = 0.8
 """r over all samples that the whole interval must pass: length then accounts for 64 % of the reward's variance."""

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_assert.numbers import number, share
+from rlhf_assert.recording.run import Samples
+from rlhf_assert.recording.series import FloatArray, IntArray
+from rlhf_assert.rewards.bad_values import NonFinite, find_non_finite
 from rlhf_assert.rewards.consistency import Consistency, consistency
 from rlhf_assert.rewards.distribution import DistributionDrift, distribution_drift
 from rlhf_assert.rewards.estimates import Estimate, not_judged, number_off
 from rlhf_assert.rewards.length_bias import LengthBias, length_bias
-from rlhf_assert.rewards.nonfinite import NonFinite, find_non_finite
 from rlhf_assert.rewards.saturation import equal_within_groups, saturation
 from rlhf_assert.rewards.stability import stability
 from rlhf_assert.rewards.variance import within_group_share
 from rlhf_assert.rewards.wiring import advantage_correlation
-from rlhf_assert.run import Samples
-from rlhf_assert.series import FloatArray, IntArray
 
 FEWEST_SAMPLES = 32
 FEWEST_STEPS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import Estimate, bootstrap, cluster_sums, not_judged
-from rlhf_assert.series import FloatArray, IntArray
 
 
 def equal_within_groups(reward: FloatArray, group: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import Estimate, bootstrap, cluster_sums, not_judged, standardised, within
-from rlhf_assert.series import FloatArray, IntArray
 
 FEWEST_PAIRS = 24
 """Neighbouring steps for an interval: over 11 pairs a nominal 95 % covers 75 %, over 39 pairs 82 to 86 %, because

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import Estimate, bootstrap, cluster_sums, not_judged, standardised, within
-from rlhf_assert.series import FloatArray, IntArray
 
 
 def within_group_share(reward: FloatArray, group: IntArray, step: IntArray) -> Estimate:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rlhf_assert.recording.run import Samples
+from rlhf_assert.recording.series import FloatArray, IntArray
 from rlhf_assert.rewards.estimates import (
     Estimate,
     bootstrap,
@@ -15,8 +17,6 @@ from rlhf_assert.rewards.estimates import (
     within,
 )
 from rlhf_assert.rewards.saturation import equal_within_groups
-from rlhf_assert.run import Samples
-from rlhf_assert.series import FloatArray, IntArray
 
 
 def advantage_correlation(reward: FloatArray, advantage: FloatArray, group: IntArray, step: IntArray) -> Estimate:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rlhf_assert.validation.intervals import Median, Rate
 from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.score import FaultScore
+from rlhf_assert.validation.scorecard import AblationRow, Summary
 from rlhf_assert.validation.signs import Sign
-from rlhf_assert.validation.statistics import Median, Rate
-from rlhf_assert.validation.summary import AblationRow, Summary
 
 
 def answer(

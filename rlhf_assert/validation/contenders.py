@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rlhf_assert.detect import Detector
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.scenarios import load_module, locate
+from rlhf_assert.training.scenario import load_module, locate
 
 ENTRY_POINT_GROUP = "rlhf_assert.detectors"
 Factory = Callable[[], Detector | Iterable[Detector]]

@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rlhf_assert.record import Metrics
-from rlhf_assert.rows import Row
-from rlhf_assert.run import Run
+from rlhf_assert.recording.recorder import Metrics
+from rlhf_assert.recording.rows import Row
+from rlhf_assert.recording.run import Run
 
 Change = Callable[[list[Metrics]], None]
 """Changes, in place, the metrics of the rows from the onset on; a row may lack some."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rlhf_assert.detect import Severity, default_detectors
 from rlhf_assert.detect.scan import detectors_for
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 from rlhf_assert.validation.log_faults import LOG_FAULTS, plant
 from rlhf_assert.validation.signs import Sign, detector_signs
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rlhf_assert.faults import FAULTS
-from rlhf_assert.validation.statistics import Rate
-from rlhf_assert.validation.summary import Summary, by_source
+from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.validation.intervals import Rate
+from rlhf_assert.validation.scorecard import Summary, by_source
 
 ROW, TOP, LABELS, DELAYS, GAP, SIDE, EDGE = 16, 84, 180, 400, 90, 330, 20
 STYLE = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from rlhf_assert.backend import find_backend
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.faults import FAULTS, Fault, make_fault, parse_fault
-from rlhf_assert.scenarios import Scenario, packaged_scenarios, scenarios_in_file
-from rlhf_assert.train import injectable
+from rlhf_assert.training.backend import find_backend
+from rlhf_assert.training.faults import FAULTS, Fault, make_fault, parse_fault
+from rlhf_assert.training.scenario import Scenario, packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.train import injectable
 
 BACKEND = "trl"
 """Whose scenarios are validated where none is named: they train in seconds."""

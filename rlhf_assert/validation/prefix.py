@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from rlhf_assert.record import write_json
-from rlhf_assert.run import Run, read_run
+from rlhf_assert.recording.recorder import write_json
+from rlhf_assert.recording.run import Run, read_run
 
 
 def prefix(run: Run, step: int, folder: Path) -> Run:

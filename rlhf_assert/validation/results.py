@@ -10,15 +10,15 @@ from typing import Any
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.numbers import count
-from rlhf_assert.record import write_json
+from rlhf_assert.recording.recorder import write_json
 from rlhf_assert.validation import tables
 from rlhf_assert.validation.answer import answer
+from rlhf_assert.validation.intervals import Rate
 from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.picture import picture
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import Judged
-from rlhf_assert.validation.statistics import Rate
-from rlhf_assert.validation.summary import AblationRow, Floor, Summary, ablate, calibrate, judge_logs, summarise
+from rlhf_assert.validation.scorecard import AblationRow, Floor, Summary, ablate, calibrate, judge_logs, summarise
 
 JSON, MARKDOWN, PICTURE = "validation.json", "validation.md", "validation.svg"
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from rlhf_assert.checks import completion
 from rlhf_assert.detect import Detector, Severity
-from rlhf_assert.detect.config import Settings, settings_of
 from rlhf_assert.detect.scan import detectors_for
-from rlhf_assert.faults import FAULTS, Fault
-from rlhf_assert.record import encode
-from rlhf_assert.run import Run
+from rlhf_assert.detect.settings import Settings, settings_of
+from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.run import Run
+from rlhf_assert.training.faults import FAULTS, Fault
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.signs import Sign, detector_signs, every_sign
 from rlhf_assert.verdict import judge

@@ -8,26 +8,23 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks import (
-    completion,
-    judge_checkpoints,
-    judge_data,
-    judge_entropy,
-    judge_gradients,
-    judge_kl,
-    judge_objective,
-    judge_optimizer,
-    judge_reference,
-    judge_resources,
-    judge_rewards,
-    judge_rollout,
-    learning,
-)
+from rlhf_assert.checks import completion, learning
+from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import NAME as COMPLETENESS
+from rlhf_assert.checks.data import judge_data
+from rlhf_assert.checks.entropy import judge_entropy
+from rlhf_assert.checks.gradients import judge_gradients
+from rlhf_assert.checks.kl import judge_kl
+from rlhf_assert.checks.objective import judge_objective
+from rlhf_assert.checks.optimizer import judge_optimizer
+from rlhf_assert.checks.reference import judge_reference
+from rlhf_assert.checks.resources import judge_resources
+from rlhf_assert.checks.rewards import judge_rewards
+from rlhf_assert.checks.rollout import judge_rollout
 from rlhf_assert.detect import Anomaly, Detector, Severity, discover
 from rlhf_assert.detect.scan import detectors_for
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 from rlhf_assert.validation.prefix import prefix
 from rlhf_assert.verdict import Verdict, judge
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isinf, isnan
 
-from rlhf_assert.faults import FAULTS
 from rlhf_assert.numbers import count
+from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.validation.intervals import Median, Rate, median, rate
 from rlhf_assert.validation.log_faults import LOG_FAULTS
 from rlhf_assert.validation.log_score import LogScore
+from rlhf_assert.validation.scorecard import AblationRow, Summary, by_fault, by_source
 from rlhf_assert.validation.signs import Sign
-from rlhf_assert.validation.statistics import Median, Rate, median, rate
-from rlhf_assert.validation.summary import AblationRow, Summary, by_fault, by_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from typing import Any, Self
 import orjson
 
 from rlhf_assert import __version__
-from rlhf_assert.backend import find_backend
-from rlhf_assert.detect.config import Settings
+from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import UsageError
+from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.resources.sampler import usable_cores
-from rlhf_assert.run import Run, read_run
-from rlhf_assert.runner import Runner, one_training_per_device
+from rlhf_assert.training.backend import find_backend
+from rlhf_assert.training.runner import Runner, one_training_per_device
 from rlhf_assert.validation.contenders import Factory, fresh
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import Judged, judge_training, with_settings

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rlhf_assert.run import Samples
-from rlhf_assert.scenarios import load_module
-from rlhf_assert.series import Series
+from rlhf_assert.recording.run import Samples
+from rlhf_assert.recording.series import Series
+from rlhf_assert.training.scenario import load_module
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "varied"
 if not FOLDER.is_dir():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlhf_assert.detect import Severity, default_detectors, discover
-from rlhf_assert.rows import Column, ColumnRows, Row
+from rlhf_assert.recording.rows import Column, ColumnRows, Row
 
 POSITIVE = {
     "grad_norm": 0.7,

@@ -14,8 +14,8 @@ from statistics import mean
 
 import pytest
 
-from rlhf_assert.cli.detection import Detection
-from rlhf_assert.cli.pool import judge_all
+from rlhf_assert.cli.detection_options import Detection
+from rlhf_assert.judging.pool import judge_all
 
 CORPUS = Path(os.environ.get("RLHF_ASSERT_CORPUS", ""))
 FLOORS = {"false alarms at warning": 0.05, "recall at warning": 0.95, "false alarms at critical": 0.01}

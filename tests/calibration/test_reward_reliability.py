@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlhf_assert.recording.run import Samples
 from rlhf_assert.rewards import RewardReliability, assess_rewards
-from rlhf_assert.run import Samples
 
 TABLE = Path(__file__).with_suffix("").parent / "reward_reliability.json"
 RUNS = 200

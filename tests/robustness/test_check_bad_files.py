@@ -11,9 +11,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from rlhf_assert.cli import main, pool
+from rlhf_assert.cli import main
 from rlhf_assert.ingest import text
 from rlhf_assert.ingest.table import MAX_KEYS
+from rlhf_assert.judging import pool
 
 LINES = [json.dumps({"step": step, "loss": 1.0 / step, "grad_norm": 1.0 + 0.1 * (step % 3)}) for step in range(1, 40)]
 GOOD = "".join(line + "\n" for line in LINES)
@@ -145,7 +146,7 @@ def test_what_is_closed_is_told_also_within_a_folder(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked, so that they inherit the fault")
 def test_a_process_that_is_killed_takes_no_other_log_with_it(tmp_path, monkeypatch):
-    from rlhf_assert.cli import answers
+    from rlhf_assert.judging import answers
 
     read_log = answers.read_log
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlhf_assert.cli import main
-from rlhf_assert.cli.answers import answer
 from rlhf_assert.cli.check_text import Style
+from rlhf_assert.judging.answers import answer
 from rlhf_assert.metrics import ALIASES
 
 KEYS = st.sampled_from(

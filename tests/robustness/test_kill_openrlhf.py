@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checks.check import Status
 from rlhf_assert.errors import MissingDependency
-from rlhf_assert.run import read_info
-from rlhf_assert.runner import Runner
+from rlhf_assert.recording.run import read_info
+from rlhf_assert.training.runner import Runner
 from rlhf_assert.verdict import judge
 from rlhf_assert_openrlhf.environment import find_environment
 from rlhf_scenarios.openrlhf_reinforce import reinforce

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 pytestmark = [
     pytest.mark.training,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rlhf_assert.run import Run
+from rlhf_assert.recording.run import Run
 
 pytestmark = [
     pytest.mark.training,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Run, judge
-from rlhf_assert.check import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
+from rlhf_assert.checks.check import Status
 from rlhf_assert.errors import MissingDependency
-from rlhf_assert.runner import Runner
-from rlhf_assert.scenarios import scenarios_of
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import scenarios_of
 from rlhf_assert_openrlhf.environment import find_environment
 
 pytestmark = [pytest.mark.training, pytest.mark.thorough]

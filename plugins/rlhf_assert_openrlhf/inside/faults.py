@@ -1,4 +1,4 @@
-"""Breaks a training on purpose: the fault of `RLHF_ASSERT_FAULT`, as `rlhf_assert.faults` names it, from its onset on.
+"""Breaks a training on purpose: the fault that `RLHF_ASSERT_FAULT` names, from its onset on.
 
 Each fault is a hook on what it breaks, in whatever process that is. Which step is made is told by a file that grows by
 one byte when the trainer has the completions of a step: generation is one step ahead of it. Before the onset nothing is
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlhf_assert.faults import Fault, parse_fault
+from rlhf_assert.training.faults import Fault, parse_fault
 from rlhf_assert_openrlhf.inside.post_import import Hook, after, expect_parameters
 from rlhf_assert_openrlhf.inside.weights import STRATEGY, on_reference
 

@@ -73,7 +73,7 @@ def tell_event(name: str, step: int | Literal["last"] | None = None, **fields: A
 
 
 def record_samples(experiences: Any, tokenizer: Any, *, reference: bool) -> None:
-    """Keep one record per sample of a batch of experiences: the fields of `rlhf_assert.run.Samples`, and some more.
+    """Keep one record per sample of a batch of experiences: the fields of `recording.run.Samples`, and some more.
 
     `rollout_logprob` is the mean log-probability per token that the engine reported, `logprob` the same by the trainer;
     `return` is what a critic is to estimate, the mean over tokens, with the KL penalty in it; `reward` is what the

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 from transformers import TrainerCallback  # noqa: TID253 - the same
 
-from rlhf_assert.faults import Fault
+from rlhf_assert.training.faults import Fault
 from rlhf_assert_trl.describe import policy_of
 from rlhf_assert_trl.promises import algorithm_of
 

@@ -1,0 +1,1 @@
+"""Scenarios, what trains them, and the processes in which they are trained."""

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlhf_assert.metrics import ALIASES, METRICS
+from rlhf_assert.report.fault_reference import faults_page
+from rlhf_assert.report.metric_reference import metrics_page
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_page_in_the_docs_is_the_one_that_the_code_writes():
+    written = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    assert written == metrics_page(), "python -m rlhf_assert.report.metric_reference > docs/metrics.md"
+
+
+def test_the_page_names_every_metric_and_key():
+    page = metrics_page()
+    for name in METRICS:
+        assert f"| `{name}` |" in page
+    for table in ALIASES.values():
+        for key in table:
+            assert f"| `{key}` |" in page
+
+
+def test_the_page_of_faults_is_up_to_date() -> None:
+    written = (DOCS / "faults.md").read_text(encoding="utf-8")
+    assert written == faults_page(), "python -m rlhf_assert.report.fault_reference > docs/faults.md"

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+import rlhf_assert
+from rlhf_assert import asserts
+from rlhf_assert.asserts import HealthFailure, NotJudged
+from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.errors import UsageError
+from rlhf_assert.verdict import Verdict
+
+ASSERTIONS = [name for name in vars(asserts) if name.startswith("assert_")]
+UNRECORDED = {
+    "assert_system_sound",
+    *("assert_rewards_reliable", "assert_checkpoints_healthy", "assert_resources_bounded", "assert_loop_sound"),
+}
+OPTIONS = {"assert_metric_logged": {"metric": "reward"}, "assert_loss_sound": {"metric": "loss"}}
+
+
+@pytest.fixture
+def far_reference(make_run, rows):
+    for row in rows:
+        row["kl"] += 0.95
+    return make_run(rows)
+
+
+def test_returns_the_check(make_run, rows):
+    check = rlhf_assert.assert_kl_anomaly_free(make_run(rows))
+    assert isinstance(check, Check)
+    assert check.status is Status.PASS
+
+
+def test_raises_the_diagnosis_with_the_headline_first(far_reference):
+    with pytest.raises(rlhf_assert.KLAnomaly) as caught:
+        rlhf_assert.assert_kl_anomaly_free(far_reference, again="pytest tests/x.py")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == caught.value.check.headline
+    assert lines[0] == "kl 0.95 at step 1, where the policy still is the reference: must be 0"
+    assert "pytest tests/x.py" in lines[-1]
+    assert caught.value.run is far_reference
+    assert caught.value.checks == (caught.value.check,)
+
+
+def test_pytest_prints_the_bare_name(far_reference):
+    with pytest.raises(HealthFailure) as caught:
+        rlhf_assert.assert_kl_anomaly_free(far_reference)
+    (line, *_) = traceback.format_exception_only(caught.value)
+    assert line.startswith("KLAnomaly: kl 0.95 at step 1")
+
+
+def test_every_failure_is_printed_by_its_bare_name():
+    failures = [
+        value for value in vars(asserts).values() if isinstance(value, type) and issubclass(value, HealthFailure)
+    ]
+    assert len(failures) >= 12
+    assert {failure.__module__ for failure in failures} == {"builtins"}
+
+
+@pytest.mark.parametrize("name", ASSERTIONS)
+def test_nothing_recorded_never_passes(make_run, name):
+    run = make_run([], status="crashed", error={"type": "E", "message": "", "traceback": ""})
+    with pytest.raises(HealthFailure):
+        getattr(asserts, name)(run, **OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", ASSERTIONS)
+def test_every_assertion_is_public_and_takes_again(make_run, rows, name):
+    assert getattr(rlhf_assert, name) is getattr(asserts, name)
+    run = make_run(rows, steps=40, promised=["reward"], learns="reward")
+    try:
+        outcome = getattr(asserts, name)(run, again="pytest", **OPTIONS.get(name, {}))
+    except NotJudged as reason:
+        outcome = reason
+    if name in UNRECORDED:
+        assert isinstance(outcome, NotJudged)
+        assert "; ".join(check.headline for check in outcome.checks) == str(outcome)
+    else:
+        assert isinstance(outcome, Check | Verdict)
+
+
+def test_not_judged_names_the_reason(make_run, rows):
+    for row in rows:
+        del row["kl"]
+    with pytest.raises(NotJudged, match="beta = 0: grpo logs no kl"):
+        rlhf_assert.assert_kl_anomaly_free(make_run(rows, config={"beta": 0.0}))
+    with pytest.raises(NotJudged, match="3 rows of kl"):
+        rlhf_assert.assert_kl_anomaly_free(make_run([{"kl": 0.0}] * 3))
+
+
+def test_several_losses_are_one_assertion(make_run, rows):
+    for row in rows:
+        row["loss/policy_avg"] = row["loss/value_avg"] = 0.01
+    verdict = rlhf_assert.assert_losses_sound(make_run(rows))
+    assert [check.name for check in verdict.checks] == ["loss", "policy_loss", "value_loss"]
+    rows[8]["loss"] = rows[6]["loss/value_avg"] = float("nan")
+    with pytest.raises(rlhf_assert.LossAnomaly) as caught:
+        rlhf_assert.assert_losses_sound(make_run(rows))
+    assert caught.value.check.name == "value_loss"
+    assert str(caught.value).startswith("value_loss not finite at step 7: nan")
+    assert "\n\nloss not finite at step 9: nan" in str(caught.value)
+
+
+def test_a_run_is_told_cause_by_cause(make_run, rows):
+    for row in rows[9:]:
+        row["loss"] = row["reward"] = None
+    with pytest.raises(rlhf_assert.RunUnhealthy) as caught:
+        rlhf_assert.assert_run_healthy(make_run(rows, learns="reward"), again="pytest again")
+    text = str(caught.value)
+    assert text.count("the reward was not finite at 31 of 40 steps, first at step 10") == 1
+    assert "follows     loss: loss not finite at step 10: null" in text
+    assert text.count("pytest again") == 1
+
+
+def test_a_run_with_nothing_but_its_end_is_not_judged(make_run):
+    with pytest.raises(NotJudged, match="nothing could be judged"):
+        rlhf_assert.assert_run_healthy(make_run([{"foo": 1.0}] * 10))
+
+
+def test_a_failing_run_beats_what_could_not_be_judged(make_run):
+    with pytest.raises(rlhf_assert.RunUnhealthy):
+        rlhf_assert.assert_run_healthy(make_run([]))
+
+
+def test_an_unknown_severity_is_a_usage_error(make_run, rows):
+    with pytest.raises(UsageError, match=r"fail_on='critcal' is no severity \(did you mean critical\?\)"):
+        rlhf_assert.assert_entropy_sound(make_run(rows), fail_on="critcal")
+
+
+def test_fail_on_warning(make_run, rows):
+    for row in rows[20:]:
+        row["kl"] = 1.5
+    run = make_run(rows)
+    rlhf_assert.assert_kl_anomaly_free(run)
+    with pytest.raises(rlhf_assert.KLAnomaly):
+        rlhf_assert.assert_kl_anomaly_free(run, fail_on="warning")
