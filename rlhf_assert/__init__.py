@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from rlhf_assert.asserts import assert_run_healthy as assert_run_healthy
     from rlhf_assert.asserts import assert_system_sound as assert_system_sound
     from rlhf_assert.asserts import assert_training_completed as assert_training_completed
-    from rlhf_assert.checks.check import Check as Check
-    from rlhf_assert.checks.check import Status as Status
+    from rlhf_assert.check import Check as Check
+    from rlhf_assert.check import Status as Status
     from rlhf_assert.detect.anomaly import Anomaly as Anomaly
     from rlhf_assert.detect.anomaly import Severity as Severity
     from rlhf_assert.recording.recorder import Recorder as Recorder
@@ -60,7 +60,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Anomaly": "detect.anomaly",
-    "Check": "checks.check",
+    "Check": "check",
     "CheckpointUnhealthy": "asserts",
     "EntropyAnomaly": "asserts",
     "Finds": "testing.battery",
@@ -82,7 +82,7 @@ _HOMES = {
     "Scenario": "training.scenario",
     "Series": "recording.series",
     "Severity": "detect.anomaly",
-    "Status": "checks.check",
+    "Status": "check",
     "TrainingFailed": "asserts",
     "Verdict": "verdict",
     "assert_checkpoints_healthy": "asserts",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rlhf_assert.causes import explain
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
 from rlhf_assert.checks.completion import judge_completion

@@ -8,7 +8,7 @@ from math import inf
 
 from rlhf_assert.causes import explain
 from rlhf_assert.causes.hypothesis import onset
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import judge_promised_metrics
 from rlhf_assert.checks.completion import judge_completion

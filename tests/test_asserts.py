@@ -7,7 +7,7 @@ import pytest
 import rlhf_assert
 from rlhf_assert import asserts
 from rlhf_assert.asserts import HealthFailure, NotJudged
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.errors import UsageError
 from rlhf_assert.verdict import Verdict
 

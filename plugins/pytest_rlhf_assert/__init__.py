@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 if TYPE_CHECKING:
-    from rlhf_assert.checks.check import Check
+    from rlhf_assert.check import Check
     from rlhf_assert.recording.run import Run
 
 MARKER = (

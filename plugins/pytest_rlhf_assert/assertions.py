@@ -12,7 +12,7 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 
 from pytest_rlhf_assert.selection import HEALTH_TESTS, Request
 from rlhf_assert.asserts import HealthFailure, NotJudged
-from rlhf_assert.checks.check import Check, encode_check
+from rlhf_assert.check import Check, encode_check
 from rlhf_assert.errors import UsageError
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number

@@ -12,7 +12,7 @@ import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 from rlhf_assert.asserts import HealthFailure
-from rlhf_assert.checks.check import Check, Status, decode_check
+from rlhf_assert.check import Check, Status, decode_check
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.facts.detected import expected_false_alarms
 from rlhf_assert.numbers import count

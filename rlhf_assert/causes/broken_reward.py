@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, onset
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray

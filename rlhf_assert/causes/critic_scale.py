@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf_assert.causes.hypothesis import Finding, Likely, onset
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.facts.detected import anomalies_in
 from rlhf_assert.numbers import number

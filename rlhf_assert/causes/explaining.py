@@ -18,7 +18,7 @@ from rlhf_assert.causes.wrong_reference import (
     out_of_sync,
     sampler_differs,
 )
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.recording.run import Run
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.recording.run import Run
 

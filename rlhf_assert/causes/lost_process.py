@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_assert.causes.hypothesis import Finding, Likely
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.recording.run import Run
 
 EXPECTED = frozenset({"OUT_OF_SCOPE", "REF_DELETED", "RAY_KILL", "OWNER_DIED"})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_assert.causes.hypothesis import Finding, Likely
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.recording.run import Run
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)

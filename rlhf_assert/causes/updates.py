@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, onset
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.facts.saved_weights import typical_weight, weights_moved
 from rlhf_assert.numbers import number, setting, share
 from rlhf_assert.recording.run import Run

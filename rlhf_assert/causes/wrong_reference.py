@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, lead
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.numbers import number, setting
 from rlhf_assert.recording.run import Run
 

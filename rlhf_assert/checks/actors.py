@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from rlhf_assert.causes.lost_process import deaths, named
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, number, share

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from rlhf_assert.causes import explain
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time, inspect_checkpoint
 from rlhf_assert.checkpoints.partitioned import newest_steps
-from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.checks.stating import passed, skipped
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.errors import UsageError

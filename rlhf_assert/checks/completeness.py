@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.errors import suggest

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlhf_assert.causes.raised import first_line
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, passed
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label

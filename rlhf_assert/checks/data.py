@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import MIN_ROWS, evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label

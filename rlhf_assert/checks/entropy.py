@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.metric_curve import judge_curve
 from rlhf_assert.detect import Severity
 from rlhf_assert.recording.run import Run

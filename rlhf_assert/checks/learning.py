@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.saved_weights import weights_moved

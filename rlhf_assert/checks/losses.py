@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_assert.causes.critic_scale import begins_out_of_scale
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.learning import MIN_ROWS, measure_gain
 from rlhf_assert.checks.metric_curve import judge_curve
 from rlhf_assert.checks.stating import skipped

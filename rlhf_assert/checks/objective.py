@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number, setting

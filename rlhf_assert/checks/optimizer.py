@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.stating import failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import count, number, setting, share

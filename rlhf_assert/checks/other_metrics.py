@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.losses import LOSSES
 from rlhf_assert.checks.stating import anomalies_of, evidence_of, failed, passed, serious, skipped
 from rlhf_assert.detect import Severity

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.checks.pace import find_slowdown
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity

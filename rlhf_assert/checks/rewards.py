@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from rlhf_assert.causes import explain
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.reward_breaks import (
     Broken,
     broken_advantages,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rlhf_assert.causes import explain
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.detected import anomalies_in, by_onset
 from rlhf_assert.metrics import label

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.cli.output import word
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import suggest

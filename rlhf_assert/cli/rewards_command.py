@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.rewards import judge_rewards
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width, word
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, UsageError

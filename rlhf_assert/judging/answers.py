@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.cli.check_text import Style, brief, full, header
 from rlhf_assert.cli.detection_options import Detection
 from rlhf_assert.detect.budget import Rates

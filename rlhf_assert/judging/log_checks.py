@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.stating import MIN_ROWS, evidence_of, failed, passed, serious
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.detected import anomalies_in

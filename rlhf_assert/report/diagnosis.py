@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.recording.run import Run

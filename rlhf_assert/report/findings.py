@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.report.outcome import Outcome, mark, warnings

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from rlhf_assert import __version__
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number, setting

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks import completion, learning
-from rlhf_assert.checks.check import Check, Status
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.checks.completeness import NAME as COMPLETENESS
 from rlhf_assert.checks.data import judge_data

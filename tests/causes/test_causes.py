@@ -9,7 +9,7 @@ import pytest
 from rlhf_assert.causes import explain
 from rlhf_assert.causes.raised import frames, is_own
 from rlhf_assert.causes.updates import relative_update
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.checks.completion import judge_completion
 from rlhf_assert.checks.gradients import judge_gradients
 from rlhf_assert.checks.kl import judge_kl

@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from rlhf_assert import judge
+from rlhf_assert.check import Status
 from rlhf_assert.checks.actors import judge_actors
-from rlhf_assert.checks.check import Status
 from rlhf_assert.detect import Severity
 from rlhf_assert.recording.run import read_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.errors import UsageError
 

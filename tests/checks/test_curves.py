@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.checks.entropy import judge_entropy
 from rlhf_assert.checks.losses import judge_losses
 from rlhf_assert.checks.other_metrics import OWNED, judge_other_metrics

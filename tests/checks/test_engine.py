@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_assert import assert_system_sound
 from rlhf_assert.asserts import NotJudged, SystemUnsound
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert.detect import Severity
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.checks.rewards import judge_rewards
 from rlhf_assert.errors import UsageError
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.report.github import annotation, annotations, step_summary
 from rlhf_assert.report.outcome import Outcome

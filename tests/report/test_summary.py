@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.detect.budget import Rates
 from rlhf_assert.report.findings import findings

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.errors import MissingDependency
 from rlhf_assert.recording.run import read_info
 from rlhf_assert.training.runner import Runner

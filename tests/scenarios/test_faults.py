@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario, scenarios_in_file

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Run, judge
+from rlhf_assert.check import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
-from rlhf_assert.checks.check import Status
 from rlhf_assert.errors import MissingDependency
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import scenarios_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Run, judge, scenario
-from rlhf_assert.checks.check import Status
+from rlhf_assert.check import Status
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario
 from rlhf_assert_openrlhf.environment import Environment

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert.causes.hypothesis import onset
-from rlhf_assert.checks.check import Check, Status
+from rlhf_assert.check import Check, Status
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import Fault, parse_fault
 from rlhf_assert.training.runner import Runner

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from rlhf_assert.causes.hypothesis import onset
-from rlhf_assert.checks.check import Check
+from rlhf_assert.check import Check
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import FAULTS, Fault, make_fault
