@@ -1,155 +1,52 @@
-"""Assertions on a run: each runs its check, returns it if it passes, and raises the diagnosis if it does not."""
+"""Assertions on a run: each asks its checks, and returns what they came to, or raises the diagnosis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks.checkpoints import judge_checkpoints
-from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
-from rlhf_assert.checks.completion import judge_completion
-from rlhf_assert.checks.entropy import judge_entropy
-from rlhf_assert.checks.gradients import judge_gradients
-from rlhf_assert.checks.kl import judge_kl
-from rlhf_assert.checks.learning import judge_learning
-from rlhf_assert.checks.loop import judge_loop
-from rlhf_assert.checks.losses import judge_loss, judge_losses
-from rlhf_assert.checks.other_metrics import judge_other_metrics
-from rlhf_assert.checks.resources import judge_resources
-from rlhf_assert.checks.rewards import judge_rewards
-from rlhf_assert.checks.system import judge_system
+from rlhf_assert.checked import Check, Status
+from rlhf_assert.checks.completeness import judge_promised_metric
+from rlhf_assert.checks.registry import checks_of, find_check
+from rlhf_assert.checks.spec import CheckSpec
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.failures import HealthFailure, NotJudged, RunUnhealthy
 from rlhf_assert.recording.run import Run
-from rlhf_assert.verdict import Chain, Verdict, judge
+from rlhf_assert.report.diagnosis import diagnose_verdict
+from rlhf_assert.verdict import Verdict, judge, judge_by
 
 
-class HealthFailure(AssertionError):
-    """A check that failed. `str(failure)` is the diagnosis, its first line the verdict.
-
-    Attributes:
-        check: the failed check; of several, the one with the first sign.
-        checks: every check that was made.
-        run: the run that was judged.
-    """
-
-    # pytest prints a builtin exception by its bare name, and any other with its module: "KLAnomaly: kl runaway ..."
-    # is the line that summaries repeat. Nothing is put into builtins.
-    __module__ = "builtins"
-
-    def __init__(self, message: str, check: Check, checks: Sequence[Check], run: Run) -> None:
-        super().__init__(message)
-        self.check = check
-        self.checks = tuple(checks)
-        self.run = run
-
-
-class NotJudged(HealthFailure):
-    """A check without input, or with too little: nothing was found, and nothing was judged either."""
-
-    __module__ = "builtins"
-
-
-class KLAnomaly(HealthFailure):
-    """The policy left its reference, or the reference is not the one it should be."""
-
-    __module__ = "builtins"
-
-
-class LossAnomaly(HealthFailure):
-    """A loss that no sound training has."""
-
-    __module__ = "builtins"
-
-
-class EntropyAnomaly(HealthFailure):
-    """The policy's entropy collapsed or exploded."""
-
-    __module__ = "builtins"
-
-
-class GradientAnomaly(HealthFailure):
-    """Gradients that explode, or do not reach the weights."""
-
-    __module__ = "builtins"
-
-
-class RewardUnreliable(HealthFailure):
-    """The rewards do not measure what they should."""
-
-    __module__ = "builtins"
-
-
-class CheckpointUnhealthy(HealthFailure):
-    """A checkpoint that is broken, or scores too low."""
-
-    __module__ = "builtins"
-
-
-class LoopUnsound(HealthFailure):
-    """The training loop does not do what it says: an update, a coefficient, the reference, a sampler, or the data."""
-
-    __module__ = "builtins"
-
-
-class SystemUnsound(HealthFailure):
-    """An engine or an actor died, stalled, stands idle, or does not follow the weights that are trained."""
-
-    __module__ = "builtins"
-
-
-class ResourceLeak(HealthFailure):
-    """Memory grows steadily."""
-
-    __module__ = "builtins"
-
-
-class MetricMissing(HealthFailure):
-    """A metric that the trainer must log was not logged."""
-
-    __module__ = "builtins"
-
-
-class MetricAnomaly(HealthFailure):
-    """A metric without an assertion of its own does what it does in no sound training."""
-
-    __module__ = "builtins"
-
-
-class TrainingFailed(HealthFailure):
-    """The training did not come to its end."""
-
-    __module__ = "builtins"
-
-
-class NotLearning(HealthFailure):
-    """The training did not improve what it was to improve."""
-
-    __module__ = "builtins"
-
-
-class RunUnhealthy(HealthFailure):
-    """At least one check of a run failed."""
-
-    __module__ = "builtins"
-
-
-def assert_training_completed(run: Run, *, again: str = "") -> Check:
-    """Assert that the training came to its end.
+def assert_check(run: Run, /, name: str, *, fail_on: str = "critical", **options: Any) -> Check:
+    """Assert that one check passes, ours or anybody's; `rlhf-assert checks` lists them.
 
     Args:
         run: the run.
-        again: the command that repeats the run; the diagnosis ends with it.
+        name: the check.
+        fail_on: `warning` or `critical`: the severity from which an anomaly fails.
+        options: the check's own options, by the names that `assert_run_healthy` takes.
+
+    Raises:
+        HealthFailure: it fails, or failed to judge; of the kind that the check names.
+        NotJudged: it had no input, or too little.
+        UsageError: no check has this name or option, or `fail_on` is no severity.
+    """
+    __tracebackhide__ = True
+    return _settle_one(run, (find_check(name),), fail_on, **options)
+
+
+def assert_training_completed(run: Run) -> Check:
+    """Assert that the training came to its end.
 
     Raises:
         TrainingFailed: it crashed, hung, was killed or was stopped.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_completion(run), TrainingFailed, again)
+    return _settle_one(run, checks_of("assert_training_completed"))
 
 
-def assert_metrics_logged(run: Run, *, again: str = "") -> Check:
+def assert_metrics_logged(run: Run) -> Check:
     """Assert that every promised metric was logged.
 
     Raises:
@@ -157,29 +54,30 @@ def assert_metrics_logged(run: Run, *, again: str = "") -> Check:
         NotJudged: nothing is promised.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_promised_metrics(run), MetricMissing, again)
+    return _settle_one(run, checks_of("assert_metrics_logged"))
 
 
-def assert_metric_logged(run: Run, *, metric: str, again: str = "") -> Check:
+def assert_metric_logged(run: Run, *, metric: str) -> Check:
     """Assert that one metric was logged.
 
     Raises:
         MetricMissing: it was not.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_promised_metric(run, metric), MetricMissing, again)
+
+    def judge_one(run: Run) -> Check:
+        return judge_promised_metric(run, metric)
+
+    return _settle_one(run, [replace(spec, judge=judge_one) for spec in checks_of("assert_metrics_logged")])
 
 
-def assert_kl_anomaly_free(
-    run: Run, *, limit: float | None = None, fail_on: str = "critical", again: str = ""
-) -> Check:
+def assert_kl_anomaly_free(run: Run, *, limit: float | None = None, fail_on: str = "critical") -> Check:
     """Assert that the policy stays near its reference.
 
     Args:
         run: the run.
         limit: the highest sound KL divergence, in the unit of the run's own log; by default 1.00 nat per token.
         fail_on: `warning` or `critical`: the severity from which an anomaly fails.
-        again: the command that repeats the run; the diagnosis ends with it.
 
     Raises:
         KLAnomaly: it does not.
@@ -187,34 +85,37 @@ def assert_kl_anomaly_free(
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_kl(run, limit=limit, fail_on=severity(fail_on)), KLAnomaly, again)
+    return _settle_one(run, checks_of("assert_kl_anomaly_free"), fail_on, kl_limit=limit)
 
 
-def assert_losses_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Verdict:
-    """Assert that no loss does what none does in a sound training; a check for each loss.
+def assert_losses_sound(run: Run, *, fail_on: str = "critical") -> Verdict:
+    """Assert that every loss behaves as in healthy runs; a check for each loss.
 
     Raises:
-        LossAnomaly: one does.
+        LossAnomaly: one does not.
         NotJudged: no loss was logged, or on too few rows.
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle(run, judge_losses(run, fail_on=severity(fail_on)), LossAnomaly, again)
+    return _settle(run, checks_of("assert_losses_sound"), fail_on)
 
 
-def assert_loss_sound(run: Run, *, metric: str, fail_on: str = "critical", again: str = "") -> Check:
-    """Assert that one loss (`loss`, `policy_loss` or `value_loss`) does nothing that none does in a sound training.
+def assert_loss_sound(run: Run, *, metric: str, fail_on: str = "critical") -> Check:
+    """Assert that one loss (`loss`, `policy_loss` or `value_loss`) behaves as in healthy runs.
 
     Raises:
-        LossAnomaly: it does.
+        LossAnomaly: it does not.
         NotJudged: it was not logged, or on too few rows.
-        UsageError: `fail_on` is no severity.
+        UsageError: `fail_on` is no severity, or `metric` no loss.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_loss(run, metric, fail_on=severity(fail_on)), LossAnomaly, again)
+    losses = {spec.name: spec for spec in checks_of("assert_losses_sound")}
+    if metric not in losses:
+        raise UsageError(f"metric={metric!r} is no loss{suggest(metric, losses)}; known: {', '.join(losses)}")
+    return _settle_one(run, [replace(losses[metric], applies=lambda _: True)], fail_on)
 
 
-def assert_entropy_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Check:
+def assert_entropy_sound(run: Run, *, fail_on: str = "critical") -> Check:
     """Assert that the policy's entropy neither collapses nor explodes.
 
     Raises:
@@ -223,11 +124,11 @@ def assert_entropy_sound(run: Run, *, fail_on: str = "critical", again: str = ""
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_entropy(run, fail_on=severity(fail_on)), EntropyAnomaly, again)
+    return _settle_one(run, checks_of("assert_entropy_sound"), fail_on)
 
 
-def assert_gradients_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Check:
-    """Assert that gradients are sound in size and move the weights.
+def assert_gradients_sound(run: Run, *, fail_on: str = "critical") -> Check:
+    """Assert that gradients are of a sound size and move the weights.
 
     Raises:
         GradientAnomaly: they are not, or do not.
@@ -235,15 +136,15 @@ def assert_gradients_sound(run: Run, *, fail_on: str = "critical", again: str = 
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_gradients(run, fail_on=severity(fail_on)), GradientAnomaly, again)
+    return _settle_one(run, checks_of("assert_gradients_sound"), fail_on)
 
 
-def assert_loop_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Verdict:
+def assert_loop_sound(run: Run, *, fail_on: str = "critical") -> Verdict:
     """Assert that the training loop does what it says, by what was seen where the work is done.
 
     The optimizer applies the scheduled learning rate to all weights and remembers its moments; the coefficients of the
     objective are the configured ones; the reference stands still; what generates is what is trained; no batch repeats
-    in its epoch.
+    in its epoch; a resumed training goes on where it was.
 
     Raises:
         LoopUnsound: it does not.
@@ -251,10 +152,10 @@ def assert_loop_sound(run: Run, *, fail_on: str = "critical", again: str = "") -
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle(run, judge_loop(run, fail_on=severity(fail_on)), LoopUnsound, again)
+    return _settle(run, checks_of("assert_loop_sound"), fail_on)
 
 
-def assert_system_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Verdict:
+def assert_system_sound(run: Run, *, fail_on: str = "critical") -> Verdict:
     """Assert that the processes of a distributed training work: its engines, which generate, and its actors.
 
     Raises:
@@ -263,16 +164,15 @@ def assert_system_sound(run: Run, *, fail_on: str = "critical", again: str = "")
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle(run, judge_system(run, fail_on=severity(fail_on)), SystemUnsound, again)
+    return _settle(run, checks_of("assert_system_sound"), fail_on)
 
 
-def assert_rewards_reliable(run: Run, *, allow: Sequence[str] = (), again: str = "") -> Check:
+def assert_rewards_reliable(run: Run, *, allow: Sequence[str] = ()) -> Check:
     """Assert that the rewards can be trusted.
 
     Args:
         run: the run.
         allow: findings that are intended, for example `["length"]`.
-        again: the command that repeats the run; the diagnosis ends with it.
 
     Raises:
         RewardUnreliable: they cannot.
@@ -280,38 +180,38 @@ def assert_rewards_reliable(run: Run, *, allow: Sequence[str] = (), again: str =
         UsageError: `allow` names no known finding.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_rewards(run, allow=tuple(allow)), RewardUnreliable, again)
+    return _settle_one(run, checks_of("assert_rewards_reliable"), allow=tuple(allow))
 
 
-def assert_checkpoints_healthy(run: Run, *, min_score: float = 0.8, again: str = "") -> Check:
+def assert_checkpoints_healthy(run: Run, *, min_score: float = 0.8) -> Check:
     """Assert that every checkpoint of the run is sound.
 
     Args:
         run: the run.
         min_score: the lowest sound score, 0 to 1.
-        again: the command that repeats the run; the diagnosis ends with it.
 
     Raises:
         CheckpointUnhealthy: one is broken, or scores lower.
         NotJudged: no checkpoint was saved.
+        UsageError: `min_score` lies outside of 0 to 1.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_checkpoints(run, min_score=min_score), CheckpointUnhealthy, again)
+    return _settle_one(run, checks_of("assert_checkpoints_healthy"), min_score=min_score)
 
 
-def assert_resources_bounded(run: Run, *, fail_on: str = "critical", again: str = "") -> Check:
-    """Assert that memory does not grow steadily.
+def assert_resources_bounded(run: Run, *, fail_on: str = "critical") -> Check:
+    """Assert that memory does not grow steadily, and that steps do not take ever longer.
 
     Raises:
-        ResourceLeak: it does.
+        ResourceLeak: it does, or they do.
         NotJudged: no resource samples were recorded, or too few.
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_resources(run, fail_on=severity(fail_on)), ResourceLeak, again)
+    return _settle_one(run, checks_of("assert_resources_bounded"), fail_on)
 
 
-def assert_learns(run: Run, *, again: str = "") -> Check:
+def assert_learns(run: Run) -> Check:
     """Assert that the metric which the scenario promises to improve ends better than it began.
 
     Raises:
@@ -319,10 +219,10 @@ def assert_learns(run: Run, *, again: str = "") -> Check:
         NotJudged: nothing is promised, or there are too few steps to tell.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_learning(run), NotLearning, again)
+    return _settle_one(run, checks_of("assert_learns"))
 
 
-def assert_other_metrics_sound(run: Run, *, fail_on: str = "critical", again: str = "") -> Check:
+def assert_other_metrics_sound(run: Run, *, fail_on: str = "critical") -> Check:
     """Assert that no metric without an assertion of its own shows an anomaly.
 
     Raises:
@@ -331,17 +231,18 @@ def assert_other_metrics_sound(run: Run, *, fail_on: str = "critical", again: st
         UsageError: `fail_on` is no severity.
     """
     __tracebackhide__ = True
-    return _settle_one(run, judge_other_metrics(run, fail_on=severity(fail_on)), MetricAnomaly, again)
+    return _settle_one(run, checks_of("assert_other_metrics_sound"), fail_on)
 
 
 def assert_run_healthy(
     run: Run,
+    /,
     *,
     kl_limit: float | None = None,
     fail_on: str = "critical",
     min_score: float = 0.8,
     allow: Sequence[str] = (),
-    again: str = "",
+    **options: Any,
 ) -> Verdict:
     """Assert that every check passes; what could not be judged is in the verdict's `unjudged`.
 
@@ -351,23 +252,20 @@ def assert_run_healthy(
         fail_on: `warning` or `critical`: the severity from which an anomaly fails.
         min_score: see `assert_checkpoints_healthy`.
         allow: see `assert_rewards_reliable`.
-        again: the command that repeats the run; the diagnosis ends with it.
+        options: options of checks that others registered.
 
     Raises:
-        RunUnhealthy: a check failed; each cause is diagnosed once, at the check that showed it first.
+        RunUnhealthy: a check failed, or failed to judge; each cause is diagnosed once, at the check that showed it
+            first.
         NotJudged: no check had anything to judge but that the training ended.
-        UsageError: `fail_on` is no severity, or `allow` names no known finding.
+        UsageError: `fail_on` is no severity, `allow` names no known finding, or no check has an option of that name.
     """
     __tracebackhide__ = True
-    verdict = judge(run, fail_on=severity(fail_on), kl_limit=kl_limit, min_score=min_score, allow=allow)
-    chains = verdict.chains
-    if chains:
-        text = "\n\n".join(_tell(chain, run, again if chain is chains[-1] else "") for chain in chains)
-        raise RunUnhealthy(text, chains[0].root, verdict.checks, run)
-    if all(check.status is not Status.PASS for check in verdict.checks if check.name != "completion"):
-        reasons = "; ".join(f"{check.name}: {check.headline}" for check in verdict.unjudged)
-        raise NotJudged(f"nothing could be judged: {reasons}", verdict.checks[0], verdict.checks, run)
-    return verdict
+    level = severity(fail_on)
+    verdict = judge(run, fail_on=level, kl_limit=kl_limit, min_score=min_score, allow=allow, **options)
+    told = {spec.name for spec in checks_of("assert_training_completed")}
+    judged = any(check.status is Status.PASS and check.name not in told for check in verdict.checks)
+    return _raise_or_return(verdict, RunUnhealthy, judged=judged)
 
 
 def severity(name: str) -> Severity:
@@ -382,36 +280,24 @@ def severity(name: str) -> Severity:
     return Severity[name]
 
 
-def _settle_one(run: Run, check: Check, failure: type[HealthFailure], again: str) -> Check:
+def _settle_one(run: Run, specs: Sequence[CheckSpec[...]], fail_on: str = "critical", **options: Any) -> Check:
     __tracebackhide__ = True
-    return _settle(run, (check,), failure, again).checks[0]
+    return _settle(run, specs, fail_on, **options).checks[0]
 
 
-def _settle(run: Run, checks: Iterable[Check], failure: type[HealthFailure], again: str) -> Verdict:
-    """Return the verdict if every check that could judge passed, and one could."""
+def _settle(run: Run, specs: Iterable[CheckSpec[...]], fail_on: str = "critical", **options: Any) -> Verdict:
+    """Ask some checks; return the verdict if every one that could judge passed, and one could."""
     __tracebackhide__ = True
-    verdict = Verdict(run, tuple(explain(run, check) for check in checks))
-    if verdict.status is Status.FAIL:
-        failures = verdict.failures
-        tellings = [_diagnosis(check, run, again if check is failures[-1] else "") for check in failures]
-        raise failure("\n\n".join(tellings), failures[0], verdict.checks, run)
-    if verdict.status is not Status.PASS:
-        reasons = "; ".join(check.headline for check in verdict.checks)
-        raise NotJudged(reasons, verdict.checks[0], verdict.checks, run)
+    asked = tuple(specs)
+    verdict = judge_by(run, asked, fail_on=severity(fail_on), options=options)
+    return _raise_or_return(verdict, asked[0].failure, judged=verdict.status is Status.PASS)
+
+
+def _raise_or_return(verdict: Verdict, failure: type[HealthFailure], *, judged: bool) -> Verdict:
+    __tracebackhide__ = True
+    worst = verdict.failures or verdict.errors
+    if worst:
+        raise failure(verdict, worst[0], diagnose_verdict)
+    if not judged:
+        raise NotJudged(verdict, verdict.checks[0], diagnose_verdict)
     return verdict
-
-
-def _tell(chain: Chain, run: Run, again: str) -> str:
-    """Return the diagnosis of a chain's root, and its consequences below it."""
-    from rlhf_assert.report.diagnosis import WIDTH  # noqa: PLC0415 - only a failure needs the report
-    from rlhf_assert.report.layout import hang  # noqa: PLC0415
-
-    follows = [f"{check.name}: {check.headline}" for check in chain.consequences]
-    lines = hang("follows", follows, indent="  ", label_width=12, width=WIDTH)
-    return "\n".join([_diagnosis(chain.root, run, again), *lines])
-
-
-def _diagnosis(check: Check, run: Run, again: str) -> str:
-    from rlhf_assert.report.diagnosis import diagnose  # noqa: PLC0415 - only a failure needs the report
-
-    return diagnose(check, run, again=again)

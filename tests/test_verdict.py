@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.verdict import Verdict, judge
 
 LOOP = {"optimizer", "objective", "reference", "rollout", "data", "resume", "actors", "engine"}
 
 
-def check(name, status=Status.FAIL, *, onset=None, cause=""):
+def check(name, status=Status.FAIL, *, onset=None, cause=None):
     signs = () if onset is None else (sign(onset),)
     return Check(name=name, status=status, headline=f"{name} is bad", anomalies=signs, cause=cause)
 
@@ -52,10 +52,10 @@ def test_one_cause_is_counted_once_by_onset(make_run):
     verdict = Verdict(
         make_run(),
         (
-            check("entropy", onset=9, cause="lr"),
-            check("resources", onset=3, cause="leak"),
-            check("kl", onset=5, cause="lr"),
-            check("loss", Status.PASS, onset=1, cause="lr"),
+            check("entropy", onset=9, cause=Cause("lr")),
+            check("resources", onset=3, cause=Cause("leak")),
+            check("kl", onset=5, cause=Cause("lr")),
+            check("loss", Status.PASS, onset=1, cause=Cause("lr")),
         ),
     )
     assert names(verdict) == [("resources", []), ("kl", ["entropy"])]
@@ -64,13 +64,13 @@ def test_one_cause_is_counted_once_by_onset(make_run):
 
 
 def test_possibilities_and_unknown_causes_are_no_common_cause(make_run):
-    checks = [check(name, onset=4, cause="possibly one or two") for name in ("kl", "entropy")]
+    checks = [check(name, onset=4, cause=Cause("one or two", "possible")) for name in ("kl", "entropy")]
     checks += [check(name, onset=6) for name in ("loss", "learning")]
     assert names(Verdict(make_run(), tuple(checks))) == [("kl", []), ("entropy", []), ("loss", []), ("learning", [])]
 
 
 def test_the_reward_itself_comes_before_what_it_spoils(make_run):
-    checks = (check("gradients", onset=1, cause="constant"), check("rewards", cause="constant"))
+    checks = (check("gradients", onset=1, cause=Cause("constant")), check("rewards", cause=Cause("constant")))
     assert names(Verdict(make_run(), checks)) == [("rewards", ["gradients"])]
 
 
@@ -82,7 +82,7 @@ def test_a_constant_reward_is_one_cause(make_run, rows, tiny_weights):
     verdict = judge(run)
     assert len(verdict.chains) == 1
     assert verdict.first_sign.name == "rewards"
-    assert "reward function mine returns 1.00" in verdict.first_sign.cause
+    assert "reward function mine returns 1.00" in str(verdict.first_sign.cause)
     assert {"gradients", "learning"} <= {one.name for one in verdict.chains[0].consequences}
 
 

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 if TYPE_CHECKING:
-    from rlhf_assert.check import Check
+    from pytest_rlhf_assert.assertions import BoundAssertion
+    from pytest_rlhf_assert.fixture_types import (
+        AnyAssertion,
+        CheckpointsAssertion,
+        KLAssertion,
+        NamedAssertion,
+        RewardsAssertion,
+        RunAssertion,
+    )
     from rlhf_assert.recording.run import Run
 
+P = ParamSpec("P")
+Outcome = TypeVar("Outcome")
 MARKER = (
     "rlhf_scenario(scenario, *, steps=None, seed=None): the training that this test judges; a scenario's name, or a "
     "function decorated with @rlhf_assert.scenario"
@@ -168,46 +178,63 @@ def rlhf_run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def assert_kl_anomaly_free(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
-    """Assert that the policy stays near its reference; see `rlhf_assert.assert_kl_anomaly_free`."""
-    return _bound(request, rlhf_run, "assert_kl_anomaly_free")
+def assert_kl_anomaly_free(rlhf_run: Run, request: pytest.FixtureRequest) -> KLAssertion:
+    """Assert that the policy stays near its reference: `assert_kl_anomaly_free(limit=None, fail_on="critical")`."""
+    from rlhf_assert import assert_kl_anomaly_free as assertion
+
+    return _bound(request, rlhf_run, assertion)
 
 
 @pytest.fixture
-def assert_checkpoints_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
-    """Assert that every checkpoint is sound; see `rlhf_assert.assert_checkpoints_healthy`."""
-    return _bound(request, rlhf_run, "assert_checkpoints_healthy")
+def assert_checkpoints_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> CheckpointsAssertion:
+    """Assert that every checkpoint is sound: `assert_checkpoints_healthy(min_score=0.8)`."""
+    from rlhf_assert import assert_checkpoints_healthy as assertion
+
+    return _bound(request, rlhf_run, assertion)
 
 
 @pytest.fixture
-def assert_rewards_reliable(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Check]:
-    """Assert that the rewards can be trusted; see `rlhf_assert.assert_rewards_reliable`."""
-    return _bound(request, rlhf_run, "assert_rewards_reliable")
+def assert_rewards_reliable(rlhf_run: Run, request: pytest.FixtureRequest) -> RewardsAssertion:
+    """Assert that the rewards can be trusted: `assert_rewards_reliable(allow=["length"])` accepts a finding."""
+    from rlhf_assert import assert_rewards_reliable as assertion
+
+    return _bound(request, rlhf_run, assertion)
 
 
 @pytest.fixture
-def assert_run_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Assert that every check passes; see `rlhf_assert.assert_run_healthy`."""
-    return _bound(request, rlhf_run, "assert_run_healthy")
+def assert_run_healthy(rlhf_run: Run, request: pytest.FixtureRequest) -> RunAssertion:
+    """Assert that every check passes: `assert_run_healthy(kl_limit=None, min_score=0.8, allow=())`."""
+    from rlhf_assert import assert_run_healthy as assertion
+
+    return _bound(request, rlhf_run, assertion)
 
 
 @pytest.fixture
-def rlhf_assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> Callable[..., Any]:
+def assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> NamedAssertion:
+    """Assert that one check passes, ours or your own: `assert_check("kl", fail_on="critical")`."""
+    from rlhf_assert import assert_check as assertion
+
+    return _bound(request, rlhf_run, assertion)
+
+
+@pytest.fixture
+def rlhf_assert_check(rlhf_run: Run, request: pytest.FixtureRequest) -> AnyAssertion:
     """Call any assertion of `rlhf_assert` on the run: `rlhf_assert_check(assert_losses_sound, ...)`."""
     from pytest_rlhf_assert import assertions
 
     def check(assertion: Callable[..., Any], **options: Any) -> Any:
         __tracebackhide__ = True
-        return assertions.bind(request, rlhf_run, assertion)(**options)
+        return assertions.BoundAssertion(request, rlhf_run, assertion)(**options)
 
     return check
 
 
-def _bound(request: pytest.FixtureRequest, run: Run, name: str) -> Callable[..., Any]:
-    import rlhf_assert
-    from pytest_rlhf_assert import assertions
+def _bound(
+    request: pytest.FixtureRequest, run: Run, assertion: Callable[Concatenate[Run, P], Outcome]
+) -> BoundAssertion[P, Outcome]:
+    from pytest_rlhf_assert.assertions import BoundAssertion
 
-    return assertions.bind(request, run, getattr(rlhf_assert, name))
+    return BoundAssertion(request, run, assertion)
 
 
 def _judged(reporter: pytest.TerminalReporter) -> bool:

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import shlex
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 from pytest_rlhf_assert.selection import HEALTH_TESTS, Request
-from rlhf_assert.asserts import HealthFailure, NotJudged
-from rlhf_assert.check import Check, encode_check
+from rlhf_assert.checked import Check, encode_check
 from rlhf_assert.errors import UsageError
+from rlhf_assert.failures import HealthFailure, NotJudged
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.recorder import AppendOnlyFile
 from rlhf_assert.recording.run import Run
+from rlhf_assert.verdict import Verdict
+
+P = ParamSpec("P")
+Outcome = TypeVar("Outcome")
 
 
-def bind(request: pytest.FixtureRequest, run: Run, assertion: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the assertion bound to a run: what it judges is entered in the test's report and in `checks.jsonl`.
+class BoundAssertion(Generic[P, Outcome]):
+    """An assertion of the library on one run: call it with the assertion's own arguments, without the run.
 
-    What could not be judged skips the test with its reason; a failure carries the command that repeats it.
+    What it judges is entered in the test's report and in `checks.jsonl`. What could not be judged skips the test with
+    its reason; a failure carries the command that repeats it.
     """
 
-    @functools.wraps(assertion)
-    def bound(**options: Any) -> Any:
+    def __init__(
+        self, request: pytest.FixtureRequest, run: Run, assertion: Callable[Concatenate[Run, P], Outcome]
+    ) -> None:
+        self._request, self._run = request, run
+        self._assertion: Callable[Concatenate[Run, P], Outcome] = assertion
+        signature = inspect.signature(assertion)
+        self.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+        self.__name__ = assertion.__name__
+        self.__doc__ = assertion.__doc__
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}{self.__signature__} on {self._run!r}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
+        """Assert, as the library's function of this name does."""
         __tracebackhide__ = True
-        again = replay_command(request)
+        again = replay_command(self._request)
         try:
-            outcome = assertion(run, again=again, **options)
+            outcome = self._assertion(self._run, *args, **kwargs)
         except NotJudged as failure:
-            enter(request.node, run, failure.checks, again)
+            enter(self._request.node, self._run, failure.checks, again)
             pytest.skip(str(failure))
         except HealthFailure as failure:
-            enter(request.node, run, failure.checks, again)
+            failure.again = again
+            enter(self._request.node, self._run, failure.checks, again)
             raise
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
-        enter(request.node, run, [outcome] if isinstance(outcome, Check) else outcome.checks, again)
+        enter(self._request.node, self._run, checks_in(outcome), again)
         return outcome
 
-    return bound
+
+def checks_in(outcome: object) -> tuple[Check, ...]:
+    """Return the checks that an assertion returned: one, or those of a verdict; none of anything else."""
+    if isinstance(outcome, Check):
+        return (outcome,)
+    return outcome.checks if isinstance(outcome, Verdict) else ()
 
 
 def enter(item: pytest.Item, run: Run, checks: Iterable[Check], again: str) -> None:

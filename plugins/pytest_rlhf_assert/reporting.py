@@ -11,14 +11,15 @@ from typing import Any
 import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
-from rlhf_assert.asserts import HealthFailure
-from rlhf_assert.check import Check, Status, decode_check
+from rlhf_assert.checked import Check, Status, decode_check
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.facts.detected import expected_false_alarms
+from rlhf_assert.failures import HealthFailure
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import read_run
 from rlhf_assert.report import github
-from rlhf_assert.report.summary import WIDTH, Outcome, health_section
+from rlhf_assert.report.summary import WIDTH, health_section
+from rlhf_assert.verdict import Verdict
 
 
 def shorten(report: pytest.TestReport, failure: HealthFailure) -> None:
@@ -30,20 +31,20 @@ def shorten(report: pytest.TestReport, failure: HealthFailure) -> None:
 
 def print_summary(reporter: pytest.TerminalReporter) -> None:
     """Print the health section, and under GitHub Actions its annotations and step summary."""
-    outcomes = judged(reporter)
+    verdicts = judged(reporter)
     terminal = getattr(reporter, "isatty", False)
     width = min(reporter.config.get_terminal_writer().fullwidth, WIDTH) if terminal else WIDTH
     reporter.section("rlhf health")
-    expected = [expected_false_alarms(outcome.run) for outcome in outcomes]
-    lines = health_section(outcomes, width=width, ascii=not speaks_unicode(reporter), expected_false_alarms=expected)
-    for line in [*lines, *(line for outcome in outcomes for line in lost_nodes(outcome.run.info))]:
+    expected = [expected_false_alarms(verdict.run) for verdict in verdicts]
+    lines = health_section(verdicts, width=width, ascii=not speaks_unicode(reporter), expected_false_alarms=expected)
+    for line in [*lines, *(line for verdict in verdicts for line in lost_nodes(verdict.run.info))]:
         reporter.line(line)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in github.annotations(outcomes):
+        for line in github.annotations(verdicts):
             reporter.line(line)
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(path).open("a", encoding="utf-8") as file:
-                file.write(github.step_summary(outcomes))
+                file.write(github.step_summary(verdicts))
 
 
 def lost_nodes(info: Mapping[str, Any]) -> list[str]:
@@ -57,7 +58,7 @@ def lost_nodes(info: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def judged(reporter: pytest.TerminalReporter) -> list[Outcome]:
+def judged(reporter: pytest.TerminalReporter) -> list[Verdict]:
     """Return what the session judged, a run each, in the order of the tests; also what xdist's workers judged."""
     found = []
     for path in dict.fromkeys(run_folders(reporter)):
@@ -67,7 +68,7 @@ def judged(reporter: pytest.TerminalReporter) -> list[Outcome]:
             reporter.line(str(error))
             continue
         checks, replay = recorded_checks(path)
-        found.append(Outcome(run=run, checks=checks, replay=replay))
+        found.append(Verdict(run=run, checks=checks, replay=replay))
     return found
 
 

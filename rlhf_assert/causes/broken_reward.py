@@ -4,85 +4,62 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, onset
-from rlhf_assert.check import Check
+from rlhf_assert.causes.hypothesis import RuledOut, about, about_training, at_first_step, onset
+from rlhf_assert.checked import Cause, Check, Concern
+from rlhf_assert.facts.reward_normalization import unlike_saved
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
 
 MIN_SAMPLES = 16
 MIN_ROWS = 5
-_TOLD = frozenset({"gradients", "learning", "loss", "policy_loss"})
-"""Checks in whose diagnosis a sound reward is news."""
-
-_REWARDED = frozenset({"gradients", "kl", "learning", "loss", "metrics", "policy_loss", "rewards", "value_loss"})
-"""Checks of what is computed from rewards."""
-
-HALF_PRECISION = 0.01
-"""Share of a number by which it may differ once it was kept in half precision; bfloat16 rounds by .004 at most."""
-
-_UNTOUCHED = frozenset({"resources", "completeness"})
 
 
-def nonfinite_reward(run: Run, check: Check) -> Finding | None:
+def nonfinite_reward(run: Run, check: Check) -> Cause | RuledOut | None:
     """A reward that is NaN, infinite or None poisons whatever is computed from it, from its step on."""
-    if check.name in _UNTOUCHED or at_first_step(check):
+    if not about_training(check) or at_first_step(check):
         return None
     first = _first_nonfinite(run)
     if first is None:
         recorded = "reward" in run.series or len(run.samples) > 0
-        return RuledOut("NaN reward", "every recorded reward is finite") if recorded and check.name in _TOLD else None
+        told = recorded and about(check, Concern.SIGNAL)
+        return RuledOut("NaN reward", "every recorded reward is finite") if told else None
     step, what = first
     begun = onset(check)
     if begun is not None and begun < step:
         return None
     text = f"step {step} of samples.jsonl shows the completions" if len(run.samples) else f"print it at step {step}"
-    return Likely(
+    return Cause(
         f"{what}, first at step {step}",
-        (f"find the completion that is scored so: {text}", "return a finite number for every completion"),
-        certain=True,
+        "certain",
+        remedy=(f"find the completion that is scored so: {text}", "return a finite number for every completion"),
     )
 
 
-def wrong_normalization(run: Run, check: Check) -> Finding | None:
+def wrong_normalization(run: Run, check: Check) -> Cause | RuledOut | None:
     """A reward model that normalizes by other numbers than its configuration says; every reward is of another scale."""
-    found = unlike_saved(run) if check.name in _REWARDED else None
-    if found is None:
+    moments = unlike_saved(run) if about(check, Concern.REWARDS) else None
+    if moments is None:
         return None
     lost = "transformers 5 leaves buffers that are not saved as they come out of memory"
-    return Likely(
-        f"the reward model normalizes by {found[0]}, its configuration says {found[1]}",
-        (f"restore `mean` and `std` once the model is loaded: {lost}", "or train without reward.normalize_enable"),
-        certain=True,
+    return Cause(
+        f"the reward model normalizes by {moments[0]}, its configuration says {moments[1]}",
+        "certain",
+        remedy=(
+            f"restore `mean` and `std` once the model is loaded: {lost}",
+            "or train without reward.normalize_enable",
+        ),
     )
 
 
-def unlike_saved(run: Run) -> tuple[str, str] | None:
-    """Return by what a reward model normalizes and by what it was saved to, where these differ; two clauses.
-
-    Reads the event `reward_normalization`; differences by the rounding of half precision are none.
-    """
-    for event in run.events:
-        if event.get("event") == "reward_normalization":
-            used, saved = ((float(event[f"{of}mean"]), float(event[f"{of}std"])) for of in ("", "saved_"))
-            tolerance = HALF_PRECISION * max(map(abs, saved))
-            if not all(abs(one - other) <= tolerance for one, other in zip(used, saved, strict=True)):
-                return _moments(used), _moments(saved)
-    return None
-
-
-def _moments(moments: tuple[float, float]) -> str:
-    return f"mean {moments[0]:.3g} and deviation {moments[1]:.3g}"
-
-
-def constant_reward(run: Run, check: Check) -> Finding | None:
+def constant_reward(run: Run, check: Check) -> Cause | RuledOut | None:
     """A reward that is the same for every completion leaves nothing to learn from: no advantage, no gradient."""
-    if check.name in _UNTOUCHED or at_first_step(check):
+    if not about_training(check) or at_first_step(check):
         return None
     samples = run.samples.reward[np.isfinite(run.samples.reward)]
     if len(samples) >= MIN_SAMPLES:
         if not _constant(samples):
-            if check.name not in _TOLD:
+            if not about(check, Concern.SIGNAL):
                 return None
             values = len(np.unique(samples))
             return RuledOut("constant reward", f"{values} different rewards over {len(samples)} completions")
@@ -99,11 +76,14 @@ def constant_reward(run: Run, check: Check) -> Finding | None:
     return _constantly(f"the reward is {number(series.first)} at every step")
 
 
-def _constantly(clause: str) -> Likely:
-    return Likely(
+def _constantly(clause: str) -> Cause:
+    return Cause(
         f"constant reward: {clause}",
-        ("let the reward tell a better completion from a worse one", "score two completions by hand and compare"),
-        certain=True,
+        "certain",
+        remedy=(
+            "let the reward tell a better completion from a worse one",
+            "score two completions by hand and compare",
+        ),
     )
 
 

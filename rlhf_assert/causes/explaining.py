@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rlhf_assert.causes.broken_reward import constant_reward, nonfinite_reward, wrong_normalization
 from rlhf_assert.causes.critic_scale import value_scale
-from rlhf_assert.causes.hypothesis import Hypothesis, Likely, RuledOut, lead
+from rlhf_assert.causes.hypothesis import Hypothesis, RuledOut, lead
 from rlhf_assert.causes.lost_process import lost_process
 from rlhf_assert.causes.raised import died, raised, went_nonfinite
 from rlhf_assert.causes.updates import destructive_learning_rate, frozen_weights, misapplied_rate, zero_learning_rate
@@ -18,7 +18,7 @@ from rlhf_assert.causes.wrong_reference import (
     out_of_sync,
     sampler_differs,
 )
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Status
 from rlhf_assert.recording.run import Run
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
@@ -45,22 +45,27 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 
 def explain(run: Run, check: Check) -> Check:
-    """Return a failed check with its likely cause, what the run's own data rules out, and what to try.
+    """Return a failed check with its cause, what the run's own data rules out, and what to try.
 
-    A check that did not fail, or that has a cause already, comes back as it is. Where no hypothesis holds, the cause
-    is what the detector that fired knows of its phenomenon, marked as a possibility.
+    The cause is the first hypothesis that holds, in the order of `HYPOTHESES`; else what the check itself suspects;
+    else what the detector that fired knows of its phenomenon, as a possibility. A check that passed, or that has a
+    cause already, comes back as it is.
     """
     if check.status is not Status.FAIL or check.cause:
         return check
-    findings = [finding for hypothesis in HYPOTHESES if (finding := hypothesis(run, check)) is not None]
-    likely = next((finding for finding in findings if isinstance(finding, Likely)), None)
-    ruled_out = tuple((finding.cause, finding.reason) for finding in findings if isinstance(finding, RuledOut))
-    if likely is not None:
-        cause = likely.cause if likely.certain else f"likely: {likely.cause}"
-        return replace(check, cause=cause, remedy=likely.remedy or check.remedy, ruled_out=ruled_out)
+    answers = [answer for hypothesis in HYPOTHESES if (answer := hypothesis(run, check)) is not None]
+    ruled_out = tuple((answer.cause, answer.reason) for answer in answers if isinstance(answer, RuledOut))
+    causes = (answer for answer in answers if isinstance(answer, Cause))
+    cause = next(causes, None) or check.suspicion or _of_the_phenomenon(check)
+    return replace(check, cause=cause, remedy=_remedy(check, cause), ruled_out=ruled_out)
+
+
+def _of_the_phenomenon(check: Check) -> Cause | None:
     first = lead(check)
-    if first is None:
-        return replace(check, ruled_out=ruled_out)
-    cause = f"possibly {' or '.join(first.causes[:2])}" if first.causes else ""
-    remedy = check.remedy or ((first.remedy,) if first.remedy else ())
-    return replace(check, cause=cause, remedy=remedy, ruled_out=ruled_out)
+    return Cause(" or ".join(first.causes[:2]), "possible") if first and first.causes else None
+
+
+def _remedy(check: Check, cause: Cause | None) -> tuple[str, ...]:
+    first = lead(check)
+    own = check.remedy or ((first.remedy,) if first and first.remedy else ())
+    return (cause.remedy if cause else ()) or own

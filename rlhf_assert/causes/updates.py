@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, onset
-from rlhf_assert.check import Check
+from rlhf_assert.causes.hypothesis import RuledOut, about, about_training, at_first_step, onset
+from rlhf_assert.checked import Cause, Check, Concern
 from rlhf_assert.facts.saved_weights import typical_weight, weights_moved
 from rlhf_assert.numbers import number, setting, share
 from rlhf_assert.recording.run import Run
@@ -16,9 +16,6 @@ free; sound trainings stay at 0.1 to 2 %."""
 SOUND_UPDATE = 0.02
 RATE_TOLERANCE = 0.01
 """Relative; what rounding may make of a learning rate."""
-
-_MOVED_BY_STEPS = frozenset({"kl", "entropy", "loss", "policy_loss", "value_loss", "gradients", "learning"})
-_UNTOUCHED = frozenset({"resources", "completeness"})
 
 
 def learning_rate(run: Run) -> float | None:
@@ -39,9 +36,9 @@ def relative_update(run: Run) -> float | None:
     return rate / scale
 
 
-def misapplied_rate(run: Run, check: Check) -> Finding | None:
+def misapplied_rate(run: Run, check: Check) -> Cause | RuledOut | None:
     """The optimizer stepped with another learning rate than the schedule says, at or before what the check found."""
-    if check.name in _UNTOUCHED or at_first_step(check):
+    if not about_training(check) or at_first_step(check):
         return None
     begun = onset(check)
     for update in (event for event in run.events if event.get("event") == "update"):
@@ -52,18 +49,18 @@ def misapplied_rate(run: Run, check: Check) -> Finding | None:
             break
         if abs(applied - scheduled) > RATE_TOLERANCE * max(abs(applied), abs(scheduled)):
             whose = "the critic's optimizer" if update.get("model") == "critic" else "the optimizer"
-            return Likely(
+            return Cause(
                 f"{whose} stepped with learning rate {setting(applied)} at step {step}, the schedule says "
                 f"{setting(scheduled)}",
-                ("look for what sets the learning rate of the optimizer's groups beside the scheduler",),
-                certain=True,
+                "certain",
+                remedy=("look for what sets the learning rate of the optimizer's groups beside the scheduler",),
             )
     return None
 
 
-def zero_learning_rate(run: Run, check: Check) -> Finding | None:
+def zero_learning_rate(run: Run, check: Check) -> Cause | RuledOut | None:
     """The learning rate is 0 at every step."""
-    if check.name in _UNTOUCHED or at_first_step(check):
+    if not about_training(check) or at_first_step(check):
         return None
     series = run.series.get("learning_rate")
     logged = series is not None and len(series.finite) > 0
@@ -71,38 +68,38 @@ def zero_learning_rate(run: Run, check: Check) -> Finding | None:
     if zero:
         scale = typical_weight(run)
         rate = "1e-3 for a tiny model, 1e-6 for a large one" if scale is None else sound_rate(scale)
-        return Likely("learning_rate is 0: no weight can move", (f"learning_rate = {rate}",), certain=True)
-    if logged and check.name in {"gradients", "learning"}:
+        return Cause("learning_rate is 0: no weight can move", "certain", remedy=(f"learning_rate = {rate}",))
+    if logged and about(check, Concern.STANDSTILL):
         assert series is not None
         return RuledOut("learning rate of 0", f"learning_rate is {setting(float(series.finite.values.max()))}")
     return None
 
 
-def frozen_weights(run: Run, check: Check) -> Finding | None:
+def frozen_weights(run: Run, check: Check) -> Cause | RuledOut | None:
     """The learning rate is not 0, gradients flow, and still no weight moved."""
-    if check.name not in {"gradients", "learning", "checkpoints", "kl"} or at_first_step(check):
+    if not about(check, Concern.WEIGHTS) or at_first_step(check):
         return None
     moved = weights_moved(run)
     if moved is None:
         return None
     if moved:
-        told = check.name in {"gradients", "learning"}
+        told = about(check, Concern.STANDSTILL)
         return RuledOut("frozen weights", "the weights differ between the first and the last save") if told else None
     gradient = run.series.get("grad_norm")
     if gradient is not None and len(gradient.finite) and gradient.finite.values.max() == 0.0:
         return None  # nothing to apply: another hypothesis says why
-    return Likely(
+    return Cause(
         "the optimizer does not reach the weights: not a single one moved",
-        (
+        remedy=(
             "requires_grad of the parameters, and that the optimizer holds them",
             "a gradient scaler that skips every step, or an optimizer.step() that is never called",
         ),
     )
 
 
-def destructive_learning_rate(run: Run, check: Check) -> Finding | None:
+def destructive_learning_rate(run: Run, check: Check) -> Cause | RuledOut | None:
     """One update changes the weights by a large part of themselves."""
-    if check.name in _UNTOUCHED or at_first_step(check):
+    if not about_training(check) or at_first_step(check):
         return None
     rate = learning_rate(run)
     relative = relative_update(run)
@@ -112,18 +109,20 @@ def destructive_learning_rate(run: Run, check: Check) -> Finding | None:
         # No matrix of a transformer has a root mean square above 1, so such a rate destroys it at any scale.
         if rate < DESTRUCTIVE_UPDATE:
             return None
-        return Likely(
+        return Cause(
             f"learning_rate = {setting(rate)} moves a weight by about {setting(rate)} a step, more than most are",
-            (f"learning_rate {setting(rate)} → {setting(_one_digit(rate / 1000))}",),
+            remedy=(f"learning_rate {setting(rate)} → {setting(_one_digit(rate / 1000))}",),
         )
     scale = rate / relative
     if relative < DESTRUCTIVE_UPDATE:
-        if check.name not in _MOVED_BY_STEPS:
+        if not about(check, Concern.UPDATES):
             return None
         return RuledOut("learning rate too high", f"{setting(rate)} is {share(relative)} of the weights a step")
-    return Likely(
+    return Cause(
         f"learning_rate = {setting(rate)}, {_multiple(relative)} a typical weight ({number(scale)}) in one step",
-        (f"learning_rate {setting(rate)} → {sound_rate(scale)}, {share(SOUND_UPDATE)} of a weight a step, or less",),
+        remedy=(
+            f"learning_rate {setting(rate)} → {sound_rate(scale)}, {share(SOUND_UPDATE)} of a weight a step, or less",
+        ),
     )
 
 

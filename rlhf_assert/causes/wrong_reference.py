@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rlhf_assert.causes.hypothesis import Finding, Likely, RuledOut, at_first_step, lead
-from rlhf_assert.check import Check
+from rlhf_assert.causes.hypothesis import RuledOut, about, at_first_step, lead
+from rlhf_assert.checked import Cause, Check, Concern
+from rlhf_assert.facts.coefficients import changed_coefficients
 from rlhf_assert.numbers import number, setting
 from rlhf_assert.recording.run import Run
 
-KL_CHECK = frozenset({"kl"})
 SAMPLER_ENTROPY = "rollout/entropy"
 """Original key of the mean surprise of the sampled tokens under what sampled them, in nats: its entropy."""
 
@@ -18,28 +18,28 @@ _COEFFICIENTS = ("beta", "kl_coef", "init_kl_coef")
 _DRIFT_KINDS = frozenset({"kl-runaway", "kl-limit"})
 
 
-def another_reference(run: Run, check: Check) -> Finding | None:
+def another_reference(run: Run, check: Check) -> Cause | RuledOut | None:
     """The reference differs from the policy before any update: kl at step 1 is not 0."""
     kl = run.series.get("kl_div")
-    if kl is None or not len(kl) or check.name not in {"kl", "loss"}:
+    if kl is None or not len(kl) or not about(check, Concern.REFERENCE):
         return None
     broken = any(found.kind in {"step-one-kl", "step-one-loss"} for found in check.anomalies)
     first = number(kl.first)
     if not broken:
-        identical = check.name == "kl" and int(kl.steps[0]) <= 1 and abs(kl.first) < 1e-3
+        identical = about(check, Concern.DISTANCE) and int(kl.steps[0]) <= 1 and abs(kl.first) < 1e-3
         return RuledOut("reference differs from the start", f"kl at step 1 is {first}") if identical else None
-    return Likely(
+    return Cause(
         f"the reference is not the policy it started from: kl is {first} at step 1, where it is 0 by definition",
-        (
+        remedy=(
             "load the reference from the checkpoint that the policy starts from",
             "the same dtype and quantisation for both, and dropout off",
         ),
     )
 
 
-def moved_reference(run: Run, check: Check) -> Finding | None:
+def moved_reference(run: Run, check: Check) -> Cause | RuledOut | None:
     """The reference's weights changed while the policy was trained."""
-    if check.name not in KL_CHECK:
+    if not about(check, Concern.DISTANCE):
         return None
     prints = [
         event for event in run.events if event.get("event") == "reference_fingerprint" and event.get("fingerprint")
@@ -52,21 +52,22 @@ def moved_reference(run: Run, check: Check) -> Finding | None:
         return RuledOut("reference moved", f"weights hash equal at steps {first.get('step') or 0} and {end}")
     if run.config.get("sync_ref_model"):
         return None  # it moves on purpose
-    return Likely(
+    return Cause(
         "the reference moved with the policy: its weights' hash changed during training",
-        ("freeze the reference, or load it a second time: it shares tensors with the policy",),
+        remedy=("freeze the reference, or load it a second time: it shares tensors with the policy",),
     )
 
 
-def no_pull(run: Run, check: Check) -> Finding | None:
+def no_pull(run: Run, check: Check) -> Cause | RuledOut | None:
     """The policy ran away and nothing held it: the coefficient of the kl term is 0 or negative."""
-    if check.name not in KL_CHECK or at_first_step(check):
+    if not about(check, Concern.DISTANCE) or at_first_step(check):
         return None
     name = next((name for name in _COEFFICIENTS if isinstance(run.config.get(name), int | float)), None)
     if name is None:
         return None
     configured = float(run.config[name])
-    value = coefficient_used(run, name, configured)
+    changed = {each.name: each.used for each in changed_coefficients(run)}
+    value = changed.get(name, configured)
     if value > 0.0:
         return RuledOut("no pull to the reference", f"{name} is {setting(value)}")
     if not any(found.kind in _DRIFT_KINDS for found in check.anomalies):
@@ -79,37 +80,29 @@ def no_pull(run: Run, check: Check) -> Finding | None:
     rate = run.config.get("learning_rate")
     if isinstance(rate, float) and rate > 0.0:
         remedy.append(f"still there: learning_rate {setting(rate)} → {setting(float(f'{rate / 10:.0e}'))}")
-    return Likely(f"{name} = {setting(value)}, {clause}", tuple(remedy))
+    return Cause(f"{name} = {setting(value)}, {clause}", remedy=tuple(remedy))
 
 
-def changed_coefficient(_: Run, check: Check) -> Finding | None:
+def changed_coefficient(_: Run, check: Check) -> Cause | RuledOut | None:
     """A coefficient is not the configured one, as identities of the recorded numbers show: nothing else explains it."""
     sign = lead(check)
-    if check.name != "objective" or sign is None or not sign.causes:
+    if not about(check, Concern.OBJECTIVE) or sign is None or not sign.causes:
         return None
-    return Likely(
+    return Cause(
         sign.causes[0],
-        ("look for what changes the coefficient after the trainer was built, and for its sign",),
-        certain=True,
+        "certain",
+        remedy=("look for what changes the coefficient after the trainer was built, and for its sign",),
     )
 
 
-def coefficient_used(run: Run, name: str, configured: float) -> float:
-    """Return the coefficient that the run's own numbers imply where it is not the configured one."""
-    from rlhf_assert.checks.objective import judge_objective  # noqa: PLC0415 - checks ask for causes, too
-
-    wrong = [found.evidence for found in judge_objective(run).anomalies if name in found.summary]
-    return float(wrong[0]["implied"]) if wrong else configured
-
-
-def sampler_differs(run: Run, check: Check) -> Finding | None:
+def sampler_differs(run: Run, check: Check) -> Cause | RuledOut | None:
     """What samples is another distribution than what is trained: an older policy, or one of another temperature.
 
     An older policy has an entropy that the policy had before; another temperature has one that it never had.
     """
     first = next((found.onset for found in check.anomalies if found.kind == "rollout-mismatch"), None)
     sampled, trained = run.original.get(SAMPLER_ENTROPY), run.series.get("entropy")
-    if check.name != "rollout" or first is None or sampled is None or trained is None:
+    if not about(check, Concern.SAMPLING) or first is None or sampled is None or trained is None:
         return None
     now = sampled.values[sampled.steps == first]
     had = trained.values[trained.steps <= first]
@@ -118,25 +111,28 @@ def sampler_differs(run: Run, check: Check) -> Finding | None:
     said = f"what sampled has an entropy of {number(float(now[0]))} at step {first}, the policy had {{}}"
     if float(now[0]) > OTHER_TEMPERATURE * float(had.max()) or float(now[0]) * OTHER_TEMPERATURE < float(had.min()):
         had_between = f"between {number(float(had.min()))} and {number(float(had.max()))} up to then"
-        return Likely(
+        return Cause(
             f"completions are sampled at another temperature than the loss assumes: {said.format(had_between)}",
-            ("the same temperature, top-p and top-k in generation and in the loss",),
+            remedy=("the same temperature, top-p and top-k in generation and in the loss",),
         )
-    return Likely(
+    return Cause(
         f"completions are sampled with stale weights: {said.format('as much before')}",
-        ("sync the engine after every update, and wait for it before the next generation",),
+        remedy=("sync the engine after every update, and wait for it before the next generation",),
     )
 
 
-def out_of_sync(run: Run, check: Check) -> Finding | None:
+def out_of_sync(run: Run, check: Check) -> Cause | RuledOut | None:
     """The weights that sampled are not those that were trained: the importance ratio of step 1 is not 1."""
     ratio = run.series.get("ratio")
-    if ratio is None or not len(ratio) or check.name not in {"kl", "policy_loss", "loss", "metrics"}:
+    if ratio is None or not len(ratio) or not about(check, Concern.RATIO):
         return None
     first = f"ratio at step 1 is {ratio.first:.4f}"
     if any(found.kind == "step-one-ratio" for found in check.anomalies):
-        return Likely(
+        return Cause(
             f"the policy that sampled is not the one that is trained: {first}",
-            ("the rollout engine's weights, temperature and top-p", "dropout off while log-probabilities are taken"),
+            remedy=(
+                "the rollout engine's weights, temperature and top-p",
+                "dropout off while log-probabilities are taken",
+            ),
         )
     return RuledOut("weights out of sync", first) if abs(ratio.first - 1.0) < 1e-3 else None

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rlhf_assert.causes.lost_process import deaths, named
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.facts.deaths import deaths, named
+from rlhf_assert.failures import SystemUnsound
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run
 
-NAME = "actors"
 STALL, LONGER = 60.0, 10.0
 """A stall: seconds without a step that ended, and as a multiple of the longest step."""
 IMBALANCE = {Severity.critical: 0.1, Severity.warning: 0.33}
@@ -21,6 +22,17 @@ IMBALANCE = {Severity.critical: 0.1, Severity.warning: 0.33}
 FEWEST_LOOKS, LEAST_SECONDS, LEAST_WORK = 3, 10.0, 0.1
 
 
+@check(
+    name="actors",
+    question="Do all processes of a distributed training live and work?",
+    failure=SystemUnsound,
+    order=160,
+    concerns=frozenset({Concern.PROCESSES}),
+    needs="looks at the actors",
+    assertion="assert_system_sound",
+    of_the_loop=True,
+    finds=frozenset({"engine_killed", "actor_killed"}),
+)
 def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the actors by the looks that were taken at them (events `actors`, and `process_lost`).
 
@@ -37,21 +49,21 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     looks = [event for event in run.events if event.get("event") == "actors" and event.get("actors")]
     lost = [event for event in run.events if event.get("event") == "process_lost"]
     if not looks and not lost:
-        return skipped(NAME, "the training has no actors, or none was recorded")
+        return skipped("the training has no actors, or none was recorded")
     found = [*_died(run), *_nodes(looks), *_restarted(looks), *_stalled(run, looks), *_uneven(run, looks)]
     failing = serious(found, fail_on)
     if failing:
         lead = failing[0]
         drawn = [name for name in ("ray_actor_utilization", "step_time") if name in run.series]
         evidence = [*dict.fromkeys(sign.summary for sign in failing[1:4]), *evidence_of(failing[:1])]
-        return failed(run, NAME, lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
+        return failed(lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
     alive = [[actor for actor in look["actors"] if actor.get("state") == "ALIVE"] for look in looks]
     if not any(alive):
-        return insufficient(NAME, "no actor had come up at the last look")
+        return insufficient("no actor had come up at the last look")
     living = alive[-1]
     headline = f"{count(len(living), 'actor')} alive at the last look, none restarted"
     drawn = [name for name in ("ray_actor_utilization",) if name in run.series]
-    return passed(NAME, headline, drawn, found, note=count(len(living), "actor"))
+    return passed(headline, drawn, found, note=count(len(living), "actor"))
 
 
 def _died(run: Run) -> list[Anomaly]:

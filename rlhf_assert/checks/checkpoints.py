@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Concern
 from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time, inspect_checkpoint
 from rlhf_assert.checkpoints.partitioned import newest_steps
-from rlhf_assert.checks.stating import passed, skipped
+from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.errors import UsageError
 from rlhf_assert.facts.saved_weights import saved_states
+from rlhf_assert.failures import CheckpointUnhealthy
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run
 
-NAME = "checkpoints"
 MAX_DRIFT = 1.0
 """||W - W_start|| / ||W_start|| of all weights: beyond 1 the training is further from its start than its start is
 from nothing. In the packaged scenarios, which learn as fast as a tiny model can, no tensor drifts by over 0.25."""
@@ -30,6 +30,32 @@ FILE_KINDS = frozenset(
 """Issues of the files as such."""
 
 
+@check(
+    name="checkpoints",
+    question="Is every saved checkpoint whole, finite and in proportion?",
+    failure=CheckpointUnhealthy,
+    order=200,
+    concerns=frozenset({Concern.WEIGHTS}),
+    needs="saved checkpoints",
+    options={"min_score": "min_score"},
+    assertion="assert_checkpoints_healthy",
+    root_rank=60,
+    not_in_a_log="a log holds no weights: rlhf-assert checkpoint PATH",
+    finds=frozenset(
+        {
+            "learning_rate_spike",
+            "learning_rate_zero",
+            "gradient_drop",
+            "gradient_nan",
+            "gradient_inf",
+            "optimizer_state_lost",
+            "parameters_frozen",
+            "weights_nan",
+            "weights_inf",
+            "checkpoint_truncated",
+        }
+    ),
+)
 def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MAX_DRIFT) -> Check:
     """Judge every checkpoint that a run saved, and how far it moved from the weights it began with.
 
@@ -58,8 +84,8 @@ def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MA
     if not run.checkpoints:
         if resumable:
             told = f"{', '.join(resumable)} can be resumed from {', '.join(sorted(set(resumable.values())))}"
-            return passed(NAME, told, _shown(run))
-        return skipped(NAME, "the run saved no checkpoint")
+            return passed(told, _shown(run))
+        return skipped("the run saved no checkpoint")
     start = next((state for state in saved_states(run) if state not in run.checkpoints), None)
     healths = health_over_time(run.checkpoints, start)
     broken = next((health for health in healths if health.score == 0.0 < min_score), None)
@@ -77,7 +103,7 @@ def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MA
     lowest = min(health.score for health in healths)
     moved = _moved(healths[-1])
     headline = f"{count(len(healths), 'file')}, score {lowest:.2f}" + (f"; {moved}" if moved else "")
-    return passed(NAME, headline, _shown(run), note=headline)
+    return passed(headline, _shown(run), note=headline)
 
 
 def _unequal(run: Run, resumable: Mapping[str, str]) -> Check | None:
@@ -90,7 +116,7 @@ def _unequal(run: Run, resumable: Mapping[str, str]) -> Check | None:
         f"models were saved at different steps: {told}",
         evidence=[f"{model}: the newest is {step}" for model, step in resumable.items()],
         remedy=("resume from a step that all of them have, by name", "find out which save was cut off, and why"),
-        cause="a save was cut off between two models",
+        cause=Cause("a save was cut off between two models", "certain"),
     )
 
 
@@ -145,7 +171,9 @@ def _sick(run: Run, healths: Sequence[CheckpointHealth], sick: CheckpointHealth,
         evidence=evidence,
         remedy=sick.recommendations,
         # A damaged file says nothing about the training, so the training is not asked for the cause.
-        cause="the file was damaged when it was saved, or after" if worst.kind in FILE_KINDS else "",
+        cause=Cause("the file was damaged when it was saved, or after", "certain")
+        if worst.kind in FILE_KINDS
+        else None,
     )
 
 
@@ -164,7 +192,7 @@ def _drifted(run: Run, healths: Sequence[CheckpointHealth], drifted: CheckpointH
         f"limit {share(max_drift)}",
         evidence=[f"drift from {drift.reference.name}: {course}", f"most: {_short(name)}, {share(largest)}"],
         remedy=("lower learning_rate", "check that the checkpoint belongs to this model"),
-        otherwise="learning_rate is far too high, or another model was saved",
+        suspicion=Cause("learning_rate is far too high, or another model was saved"),
     )
 
 
@@ -189,7 +217,7 @@ def _frozen(run: Run, last: CheckpointHealth) -> Check | None:
             "check learning_rate and its schedule",
             "check that the optimizer holds the parameters that have gradients",
         ),
-        otherwise="learning_rate is 0, parameters are frozen, or the optimizer does not step",
+        suspicion=Cause("learning_rate is 0, parameters are frozen, or the optimizer does not step"),
     )
 
 
@@ -199,18 +227,7 @@ def _fail(
     *,
     evidence: Sequence[str],
     remedy: Sequence[str],
-    cause: str = "",
-    otherwise: str = "",
+    cause: Cause | None = None,
+    suspicion: Cause | None = None,
 ) -> Check:
-    """Return a failure; without a `cause`, the run's own data is asked for one, and else `otherwise` is it."""
-    check = Check(
-        name=NAME,
-        status=Status.FAIL,
-        headline=headline,
-        metrics=_shown(run),
-        evidence=tuple(evidence),
-        remedy=tuple(remedy),
-        cause=cause,
-    )
-    explained = explain(run, check)
-    return explained if explained.cause else replace(explained, cause=otherwise and f"likely: {otherwise}")
+    return failed(headline, metrics=_shown(run), evidence=evidence, remedy=remedy, cause=cause, suspicion=suspicion)

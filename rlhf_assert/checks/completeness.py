@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
+from dataclasses import replace
+
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.errors import suggest
+from rlhf_assert.failures import MetricMissing
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import Run
 
-NAME = "completeness"
 
-
+@check(
+    name="completeness",
+    question="Was every promised metric logged?",
+    failure=MetricMissing,
+    order=20,
+    concerns=frozenset({Concern.RECORD}),
+    needs="promised metrics",
+    assertion="assert_metrics_logged",
+    at_the_end=True,
+    not_in_a_log="nobody promised what this log must hold",
+)
 def judge_promised_metrics(run: Run) -> Check:
     """Judge whether every promised metric was logged; a run without a single row fails whatever it promised."""
     if not run.rows:
         return _failed(run, f"the run logged nothing: it ended {run.status} without a row", ())
     if not run.promised:
-        return skipped(NAME, "the scenario and its backend promise no metric")
+        return skipped("the scenario and its backend promise no metric")
     missing = [metric for metric in run.promised if metric not in run.series]
     if not missing:
-        return passed(NAME, f"all {count(len(run.promised), 'promised metric')} logged", run.promised)
+        return passed(f"all {count(len(run.promised), 'promised metric')} logged", run.promised)
     headline = f"{count(len(missing), 'promised metric')} not logged: {', '.join(missing)}"
     return _failed(run, headline, tuple(missing))
 
 
 def judge_promised_metric(run: Run, metric: str) -> Check:
     """Judge whether one metric was logged, for reports of a line per metric. Null counts as logged."""
-    name = f"{NAME}[{metric}]"
+    name = f"{judge_promised_metrics.name}[{metric}]"
     if metric in run.series:
-        return passed(name, f"{metric} logged on {count(len(run[metric]), 'row')} of {len(run.rows)}", (metric,))
-    return _failed(run, f"{metric} was promised and never logged", (metric,), name)
+        logged = passed(f"{metric} logged on {count(len(run[metric]), 'row')} of {len(run.rows)}", (metric,))
+        return replace(logged, name=name)
+    return replace(_failed(run, f"{metric} was promised and never logged", (metric,)), name=name)
 
 
-def _failed(run: Run, headline: str, missing: tuple[str, ...], name: str = NAME) -> Check:
+def _failed(run: Run, headline: str, missing: tuple[str, ...]) -> Check:
     sign = Anomaly(
         kind="missing-metric",
         metric=missing[0] if missing else "",
@@ -44,8 +58,6 @@ def _failed(run: Run, headline: str, missing: tuple[str, ...], name: str = NAME)
     near = [f"{metric}{suggest(metric, run.unmapped)}" for metric in missing if suggest(metric, run.unmapped)]
     unmapped = f"keys that no table knows: {', '.join(run.unmapped[:8])}" if run.unmapped else ""
     return failed(
-        run,
-        name,
         headline,
         anomalies=[sign],
         metrics=(),

@@ -5,19 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlhf_assert.causes.raised import first_line
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, passed
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.facts.crash_trace import first_line
+from rlhf_assert.failures import TrainingFailed
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import Run
 
-NAME = "completion"
 OUT_OF_MEMORY = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"
 _SEVERE = {severity.name for severity in Severity if severity >= Severity.critical}
 
 
+@check(
+    name="completion",
+    question="Did the training come to its end?",
+    failure=TrainingFailed,
+    order=10,
+    concerns=frozenset({Concern.ENDING}),
+    needs="how the process ended",
+    assertion="assert_training_completed",
+    root_rank=0,
+    at_the_end=True,
+    not_in_a_log="a log does not tell how its training ended",
+    finds=frozenset(
+        {
+            "gradient_nan",
+            "gradient_inf",
+            "weights_nan",
+            "weights_inf",
+            "reward_nan",
+            "reward_inf",
+            "engine_killed",
+            "actor_killed",
+        }
+    ),
+)
 def judge_completion(run: Run) -> Check:
     """Judge how the training ended: a crash, a time limit, a signal or a stop of the monitor fails.
 
@@ -25,14 +50,12 @@ def judge_completion(run: Run) -> Check:
     as far as it got, which is not to its end: it fails too.
     """
     if run.status == "completed":
-        return passed(NAME, f"completed {count(run.steps, 'step')}", note=count(run.steps, "step"))
+        return passed(f"completed {count(run.steps, 'step')}", note=count(run.steps, "step"))
     planned = run.info.get("steps")
     progress = f"{run.steps} of {planned} steps" if isinstance(planned, int) else count(run.steps, "step")
     kind, summary, remedy = _ending(run)
     sign = Anomaly(kind=kind, metric="", severity=Severity.critical, onset=_last_step(run), summary=summary)
     return failed(
-        run,
-        NAME,
         f"training {summary}",
         anomalies=[sign],
         evidence=[f"{progress} logged"],

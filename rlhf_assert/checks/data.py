@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import Run
 
-NAME = "data"
 LONGEST_CYCLE = 8
 REPEATS = 2
 """Batches in succession that must equal those of one cycle before. One may by chance, at the turn of an epoch."""
@@ -19,6 +20,16 @@ MANY = 10**6
 """Possible batches from which on none comes twice by chance, not even at the turn of an epoch."""
 
 
+@check(
+    name="data",
+    question="Does every batch come only once in its epoch?",
+    failure=LoopUnsound,
+    order=140,
+    needs="samples, or hashes of the batches",
+    assertion="assert_loop_sound",
+    of_the_loop=True,
+    finds=frozenset({"data_repeated"}),
+)
 def judge_data(run: Run) -> Check:
     """Judge whether batches repeat faster than the dataset allows.
 
@@ -28,11 +39,11 @@ def judge_data(run: Run) -> Check:
     rows = run.config.get("dataset_rows")
     batches = _batches(run)
     if not batches:
-        return skipped(NAME, "no batch was recorded")
+        return skipped("no batch was recorded")
     if len(batches) <= REPEATS:
-        return insufficient(NAME, f"batches known: {len(batches)}, a judgement takes {REPEATS + 1}")
+        return insufficient(f"batches known: {len(batches)}, a judgement takes {REPEATS + 1}")
     if not isinstance(rows, int):
-        return skipped(NAME, "the size of the dataset was not recorded")
+        return skipped("the size of the dataset was not recorded")
     size = max(size for _, _, size in batches)
     if len(run.samples):  # a dataset may hold each prompt many times
         rows = min(rows, len(set(run.samples.prompt.tolist())))
@@ -43,7 +54,7 @@ def judge_data(run: Run) -> Check:
         onset = _repeats([batch for _, batch, _ in batches], cycle)
         if onset is not None:
             return _failed(run, cycle, batches[onset][0], rows)
-    return passed(NAME, f"no batch came again within its epoch, of {len(batches)}")
+    return passed(f"no batch came again within its epoch, of {len(batches)}")
 
 
 def _batches(run: Run) -> list[tuple[int, str, int]]:
@@ -84,8 +95,6 @@ def _failed(run: Run, cycle: int, step: int, rows: int) -> Check:
         causes=("a sampler that is made again at each step", "a resume that does not skip what was seen"),
     )
     return failed(
-        run,
-        NAME,
         f"data {sign.summary}, of {rows} rows",
         anomalies=[sign],
         metrics=[name for name in ("loss", "reward") if name in run.series],

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import MIN_ROWS, evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import SystemUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run
 
-NAME = "engine"
 FOLLOWED = 0.01
 """Nats per token by which a changed weight must move some log-probability of the engine: the canary adds 1 to every
 other element of the last norm, which moves a tiny model's by 1 to 10, and rounding moves any by under 0.01."""
@@ -31,6 +32,16 @@ IDLE = 10.0
 _CURVES = ("vllm_throughput", "vllm_latency")
 
 
+@check(
+    name="engine",
+    question="Do the engines follow the trained weights, and keep their pace?",
+    failure=SystemUnsound,
+    order=170,
+    concerns=frozenset({Concern.PROCESSES}),
+    needs="states of the engines",
+    assertion="assert_system_sound",
+    of_the_loop=True,
+)
 def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the engines that generated completions, if they are processes of their own.
 
@@ -58,8 +69,6 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     if failing:
         lead = failing[0]
         return failed(
-            run,
-            NAME,
             f"{label(lead.metric)} {lead.summary}" if lead.metric in _CURVES else lead.summary,
             anomalies=found,
             metrics=[name for name in (lead.metric, *_CURVES) if name in run.series],
@@ -68,12 +77,12 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
         )
     flown = [event for event in canaries if event.get("engines")]
     if not states and not flown:
-        return skipped(NAME, "no engine of its own generated, or none was recorded", _CURVES)
+        return skipped("no engine of its own generated, or none was recorded", _CURVES)
     if len(states) < MIN_ROWS and not flown:
-        return insufficient(NAME, f"{count(len(states), 'step')} of engines, a judgement takes {MIN_ROWS}", _CURVES)
+        return insufficient(f"{count(len(states), 'step')} of engines, a judgement takes {MIN_ROWS}", _CURVES)
     told = [_followed(flown[0]) if flown else _unflown(canaries), *_pace(run)]
     drawn = [name for name in _CURVES if name in run.series]
-    return passed(NAME, "; ".join(told), drawn, found, note=told[0])
+    return passed("; ".join(told), drawn, found, note=told[0])
 
 
 def _canary(event: Mapping[str, Any]) -> list[Anomaly]:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.metric_curve import judge_curve
+from rlhf_assert.checks.registry import check
 from rlhf_assert.detect import Severity
+from rlhf_assert.failures import EntropyAnomaly
 from rlhf_assert.recording.run import Run
 
 
+@check(
+    name="entropy",
+    question="Does the policy keep a sound entropy?",
+    failure=EntropyAnomaly,
+    order=50,
+    concerns=frozenset({Concern.UPDATES, Concern.CRITIC}),
+    needs="entropy",
+    owns=("entropy",),
+    assertion="assert_entropy_sound",
+    finds=frozenset({"learning_rate_spike", "gradient_noise"}),
+)
 def judge_entropy(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the entropy of the policy, in nats.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import (
     MIN_ROWS,
     STANDSTILL,
@@ -19,17 +20,43 @@ from rlhf_assert.checks.stating import (
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.detected import anomalies_in
 from rlhf_assert.facts.saved_weights import weights_moved
+from rlhf_assert.failures import GradientAnomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.recording.recorder import decode_number
 from rlhf_assert.recording.run import Run
 
-NAME = "gradients"
 UNMOVED = "unmoved-weights"
 JUMP, SETTLED, STAYS = 20.0, 5, 3
 """A norm that grows as a training takes hold grows through what lies between, also where it grows 200 fold."""
 
 
+@check(
+    name="gradients",
+    question="Are gradients of a sound size, and do they move the weights?",
+    failure=GradientAnomaly,
+    order=60,
+    concerns=frozenset({Concern.WEIGHTS, Concern.UPDATES, Concern.STANDSTILL, Concern.SIGNAL, Concern.REWARDS}),
+    needs="grad_norm, or two saved states of the weights",
+    owns=("grad_norm",),
+    assertion="assert_gradients_sound",
+    root_rank=50,
+    finds=frozenset(
+        {
+            "learning_rate_zero",
+            "gradient_drop",
+            "gradient_noise",
+            "gradient_nan",
+            "gradient_inf",
+            "parameters_frozen",
+            "weights_nan",
+            "weights_inf",
+            "reward_constant",
+            "kl_coefficient_wrong",
+            "kl_coefficient_negated",
+        }
+    ),
+)
 def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the gradient norm, and whether any weight moved at all between the first and the last saved state.
 
@@ -45,16 +72,16 @@ def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         lead = failing[0]
         headline = lead.summary if lead.kind == UNMOVED else f"{label(lead.metric)} {lead.summary}"
         evidence = evidence_of(failing)
-        return failed(run, NAME, headline, anomalies=signs, metrics=drawn, evidence=evidence)
+        return failed(headline, anomalies=signs, metrics=drawn, evidence=evidence)
     if series is None:
         if weights_moved(run):
-            return passed(NAME, "the weights moved", anomalies=signs, note="weights moved; no grad_norm logged")
-        return skipped(NAME, "the run logged no grad_norm, and saved no two states to compare", ("grad_norm",))
+            return passed("the weights moved", anomalies=signs, note="weights moved; no grad_norm logged")
+        return skipped("the run logged no grad_norm, and saved no two states to compare", ("grad_norm",))
     if len(series.finite) < MIN_ROWS:
         reason = f"{count(len(series.finite), 'row')} of grad_norm, a judgement takes {MIN_ROWS}"
-        return insufficient(NAME, reason, drawn[:1], signs)
+        return insufficient(reason, drawn[:1], signs)
     headline = f"grad_norm {number(series.finite.first)} → {number(series.finite.last)}"
-    return passed(NAME, headline, drawn[:1], signs)
+    return passed(headline, drawn[:1], signs)
 
 
 def _jump(run: Run) -> list[Anomaly]:

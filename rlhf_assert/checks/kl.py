@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import (
     MIN_ROWS,
     anomalies_of,
@@ -18,11 +19,11 @@ from rlhf_assert.checks.stating import (
 from rlhf_assert.detect import Anomaly, Severity, scan
 from rlhf_assert.detect.detectors.kl_runaway import KLRunaway, kl_limit
 from rlhf_assert.detect.settings import settings_of
+from rlhf_assert.failures import KLAnomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.recording.run import Run
 
-NAME = "kl"
 SUSTAINED_ROWS = 3
 """Single rows above a limit occur in runs that succeed; this many in a row, or the last one, break a limit."""
 
@@ -35,6 +36,44 @@ _WITHOUT_KL = {
 }
 
 
+@check(
+    name="kl",
+    question="Does the policy start on its reference, and stay near it?",
+    failure=KLAnomaly,
+    order=30,
+    concerns=frozenset(
+        {
+            Concern.DISTANCE,
+            Concern.REFERENCE,
+            Concern.WEIGHTS,
+            Concern.UPDATES,
+            Concern.REWARDS,
+            Concern.CRITIC,
+            Concern.RATIO,
+        }
+    ),
+    needs="kl_div, or approx_kl",
+    owns=("kl_div", "approx_kl"),
+    options={"kl_limit": "limit"},
+    assertion="assert_kl_anomaly_free",
+    root_rank=20,
+    finds=frozenset(
+        {
+            "learning_rate_spike",
+            "gradient_noise",
+            "gradient_nan",
+            "gradient_inf",
+            "weights_nan",
+            "weights_inf",
+            "kl_coefficient_negated",
+            "reference_noised",
+            "reference_zeroed",
+            "rollout_weights_stale",
+            "temperature_mismatch",
+            "dropout_left_on",
+        }
+    ),
+)
 def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severity.critical) -> Check:
     """Judge the KL divergence to the reference, and, where logged, the one to the old policy.
 
@@ -49,7 +88,7 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
     """
     recorded = [metric for metric in _METRICS if metric in run.series]
     if not recorded:
-        return skipped(NAME, _why_missing(run), _METRICS)
+        return skipped(_why_missing(run), _METRICS)
     bound = _default_limit(run) if limit is None else limit
     note = f"limit {bound:.2f}" if bound is not None else _why_no_limit(run)
     found = _signs(run, recorded, limit)
@@ -58,8 +97,6 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
         lead = failing[0]
         drawn = [lead.metric, *(metric for metric in (*recorded, "entropy") if metric != lead.metric)]
         return failed(
-            run,
-            NAME,
             _headline(run, lead),
             anomalies=found,
             metrics=[metric for metric in drawn if metric in run.series],
@@ -67,8 +104,8 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
         )
     series = run[recorded[0]].finite
     if len(series) < MIN_ROWS:
-        return insufficient(NAME, f"{count(len(series), 'row')} of kl, a judgement takes {MIN_ROWS}", recorded, found)
-    return passed(NAME, f"kl {number(series.first)} → {number(series.last)}, {note}", recorded, found, note)
+        return insufficient(f"{count(len(series), 'row')} of kl, a judgement takes {MIN_ROWS}", recorded, found)
+    return passed(f"kl {number(series.first)} → {number(series.last)}, {note}", recorded, found, note)
 
 
 def _signs(run: Run, recorded: list[str], limit: float | None) -> list[Anomaly]:

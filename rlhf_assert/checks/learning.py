@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.saved_weights import weights_moved
+from rlhf_assert.failures import NotLearning
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
 
-NAME = "learning"
 MIN_ROWS = 10
 CONFIDENCE = 0.95
 RELEVANT = 1.0
@@ -40,6 +41,31 @@ class Gain:
     spread: float
 
 
+@check(
+    name="learning",
+    question="Did what the scenario promises to improve end better than it began?",
+    failure=NotLearning,
+    order=190,
+    concerns=frozenset(
+        {Concern.WEIGHTS, Concern.UPDATES, Concern.STANDSTILL, Concern.SIGNAL, Concern.REWARDS, Concern.CRITIC}
+    ),
+    needs="the metric that the scenario learns",
+    assertion="assert_learns",
+    at_the_end=True,
+    not_in_a_log="nobody promised what this training learns",
+    finds=frozenset(
+        {
+            "gradient_noise",
+            "reward_random",
+            "reward_shuffled",
+            "reward_negated",
+            "reward_delayed",
+            "advantages_negated",
+            "kl_coefficient_wrong",
+            "kl_coefficient_negated",
+        }
+    ),
+)
 def judge_learning(run: Run) -> Check:
     """Judge whether the metric that the scenario promises to improve ended better than it began.
 
@@ -49,9 +75,9 @@ def judge_learning(run: Run) -> Check:
     """
     metric = run.info.get("learns")
     if not metric:
-        return skipped(NAME, "the scenario promises no learning (learns=... does)")
+        return skipped("the scenario promises no learning (learns=... does)")
     if metric not in run.series:
-        return skipped(NAME, f"the run logged no {metric}, which it was to improve", (metric,))
+        return skipped(f"the run logged no {metric}, which it was to improve", (metric,))
     if weights_moved(run) is False:
         return _failed(run, metric, f"no weight moved in {count(run.steps, 'step')}: nothing was learnt", ())
     values = run[metric].finite.values
@@ -60,18 +86,18 @@ def judge_learning(run: Run) -> Check:
         if lost > len(values):
             clause = f"{label(metric)} shows no learning: {lost} of its {len(run[metric])} values are not finite"
             return _failed(run, metric, clause, ())
-        return insufficient(NAME, f"{count(len(values), 'row')} of {metric}, a judgement takes {MIN_ROWS}", (metric,))
+        return insufficient(f"{count(len(values), 'row')} of {metric}, a judgement takes {MIN_ROWS}", (metric,))
     sign = -1.0 if _falls(metric) else 1.0
     gain = measure_gain(sign * values)
     third = len(values) // 3
     means = f"{number(float(values[:third].mean()))} → {number(float(values[-third:].mean()))}"
     interval = f"{int(CONFIDENCE * 100)} % interval of the gain {number(gain.low)} to {number(gain.high)}"
     if gain.low > 0.0:
-        return passed(NAME, f"{label(metric)} {means}, {interval}", (metric,), note=f"{label(metric)} {means}")
+        return passed(f"{label(metric)} {means}, {interval}", (metric,), note=f"{label(metric)} {means}")
     if gain.value <= 0.0 or gain.high < RELEVANT * gain.spread:
         worse = "got worse" if gain.high < 0.0 else "did not improve"
         return _failed(run, metric, f"{label(metric)} {worse}: {means}, first third to last", (interval,))
-    return insufficient(NAME, f"{label(metric)} {means}: {interval}, too few steps to tell", (metric,))
+    return insufficient(f"{label(metric)} {means}: {interval}, too few steps to tell", (metric,))
 
 
 def measure_gain(values: FloatArray) -> Gain:
@@ -117,8 +143,6 @@ def _failed(run: Run, metric: str, headline: str, evidence: tuple[str, ...]) -> 
         summary="does not improve",
     )
     return failed(
-        run,
-        NAME,
         headline,
         anomalies=[sign],
         metrics=(metric,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
 from rlhf_assert.checks.data import judge_data
 from rlhf_assert.checks.objective import judge_objective
 from rlhf_assert.checks.optimizer import judge_optimizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
 from rlhf_assert.checks.stating import (
     MIN_ROWS,
     anomalies_of,
@@ -25,7 +25,6 @@ def judge_curve(
     run: Run,
     metric: str,
     *,
-    check: str = "",
     companions: Sequence[str] = (),
     fail_on: Severity = Severity.critical,
     missing: str = "",
@@ -36,26 +35,24 @@ def judge_curve(
     Args:
         run: the run.
         metric: canonical name.
-        check: name of the check; the metric's short word if empty.
         companions: metrics that are judged with it and drawn below it, where recorded.
         fail_on: the severity from which an anomaly fails the check; lesser ones stay with it as warnings.
         missing: why the metric may rightly be absent.
         signs: anomalies that the caller found itself.
     """
-    name = check or label(metric)
     recorded = [found for found in (metric, *companions) if found in run.series]
     if metric not in run.series:
-        return skipped(name, missing or f"the run logged no {metric}", (metric,))
+        return skipped(missing or f"the run logged no {metric}", (metric,))
     found = [*anomalies_of(run, recorded), *signs]
     failing = serious(found, fail_on)
     if failing:
         lead = failing[0]
         shown = [lead.metric, *(other for other in recorded if other != lead.metric)]
         headline = f"{label(lead.metric)} {lead.summary}"
-        return failed(run, name, headline, anomalies=found, metrics=shown, evidence=evidence_of(failing))
+        return failed(headline, anomalies=found, metrics=shown, evidence=evidence_of(failing))
     series = run[metric]
     rows = len(series.finite)
     if rows < MIN_ROWS:
-        return insufficient(name, f"{count(rows, 'row')} of {metric}, a judgement takes {MIN_ROWS}", recorded, found)
+        return insufficient(f"{count(rows, 'row')} of {metric}, a judgement takes {MIN_ROWS}", recorded, found)
     headline = f"{label(metric)} {number(series.finite.first)} → {number(series.finite.last)}"
-    return passed(name, headline, recorded, found)
+    return passed(headline, recorded, found)

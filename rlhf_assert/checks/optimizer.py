@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.numbers import count, number, setting, share
 from rlhf_assert.recording.run import Run
 
-NAME = "optimizer"
 RATE_TOLERANCE = 0.01
 CLIP_TOLERANCE = 0.01
 """Relative; what rounding and a norm over several devices may differ by."""
@@ -29,6 +30,31 @@ _CRITIC = "critic"
 Updates = Sequence[Mapping[str, Any]]
 
 
+@check(
+    name="optimizer",
+    question="Does each update apply what the trainer says, to all the weights?",
+    failure=LoopUnsound,
+    order=100,
+    needs="events of the optimizer's updates",
+    assertion="assert_loop_sound",
+    of_the_loop=True,
+    finds=frozenset(
+        {
+            "learning_rate_spike",
+            "learning_rate_zero",
+            "gradient_drop",
+            "gradient_clipping_off",
+            "gradient_nan",
+            "gradient_inf",
+            "optimizer_state_lost",
+            "parameters_frozen",
+            "weights_nan",
+            "weights_inf",
+            "value_head_scaled",
+            "critic_learning_rate_spike",
+        }
+    ),
+)
 def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge every update by what was seen at the optimizer itself (events `update`).
 
@@ -39,9 +65,9 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     """
     updates = [event for event in run.events if event.get("event") == "update"]
     if not updates:
-        return skipped(NAME, "the run recorded no update of its optimizer")
+        return skipped("the run recorded no update of its optimizer")
     if len(updates) < 2:
-        return insufficient(NAME, f"{count(len(updates), 'update')}, a judgement takes 2")
+        return insufficient(f"{count(len(updates), 'update')}, a judgement takes 2")
     rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _written, _forgotten)
     of_models = [[each for each in updates if each.get("model") == name] for name in _models(updates)]
     found = [sign for own in of_models for rule in rules if (sign := rule(run, own)) is not None]
@@ -50,15 +76,13 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     if failing:
         lead = min(failing, key=lambda sign: sign.onset)
         return failed(
-            run,
-            NAME,
             f"optimizer: {lead.summary}",
             anomalies=found,
             metrics=drawn,
             evidence=[f"{name}: {value}" for name, value in lead.evidence.items()],
             remedy=(lead.remedy,),
         )
-    return passed(NAME, f"{count(len(updates), 'update')} as scheduled", drawn, found)
+    return passed(f"{count(len(updates), 'update')} as scheduled", drawn, found)
 
 
 def _models(updates: Updates) -> list[Any]:

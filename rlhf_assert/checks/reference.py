@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from math import isfinite
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
 from rlhf_assert.recording.run import Run
 
-NAME = "reference"
 MOVED = "reference-moved"
 STRANGE = "step-one-reward"
 AVERAGE_MOVED = "average-moved"
@@ -19,6 +20,16 @@ TOLERANCE = 0.01
 """Nats per completion; in a sound start both log-probabilities come from equal weights and equal kernels: it is 0."""
 
 
+@check(
+    name="reference",
+    question="Does the reference stand still?",
+    failure=LoopUnsound,
+    order=120,
+    needs="fingerprints of the reference",
+    assertion="assert_loop_sound",
+    of_the_loop=True,
+    finds=frozenset({"reference_noised", "reference_zeroed", "reference_updated"}),
+)
 def judge_reference(run: Run) -> Check:
     """Judge whether the reference's weights changed during the training (events `reference_moved`).
 
@@ -31,13 +42,13 @@ def judge_reference(run: Run) -> Check:
     if strange is not None:
         return strange
     if run.config.get("sync_ref_model"):
-        return skipped(NAME, "sync_ref_model: the reference moves on purpose")
+        return skipped("sync_ref_model: the reference moves on purpose")
     events = [event for event in run.events if event.get("event") in {"reference_moved", "reference_fingerprint"}]
     moved = [int(event.get("step") or 0) for event in events if event["event"] == "reference_moved"]
     if not events:
-        return skipped(NAME, "the trainer holds no reference model of its own")
+        return skipped("the trainer holds no reference model of its own")
     if not moved:
-        return passed(NAME, "stood still")
+        return passed("stood still")
     sign = Anomaly(
         kind=MOVED,
         metric="kl_div",
@@ -48,8 +59,6 @@ def judge_reference(run: Run) -> Check:
         causes=("the reference shares tensors with the policy", "something wrote into the reference's weights"),
     )
     return failed(
-        run,
-        NAME,
         f"reference {sign.summary}, in {count(len(moved), 'step')}",
         anomalies=[sign],
         metrics=[name for name in ("kl_div", "chosen_reward", "loss") if name in run.series],
@@ -73,8 +82,6 @@ def _average(run: Run) -> Check | None:
         causes=("something else writes into it", "it shares tensors with the policy"),
     )
     return failed(
-        run,
-        NAME,
         f"average of the weights {sign.summary}",
         anomalies=[sign],
         metrics=[name for name in ("kl_div",) if name in run.series],
@@ -105,8 +112,6 @@ def _strange_start(run: Run) -> Check | None:
         ),
     )
     return failed(
-        run,
-        NAME,
         f"{label('chosen_reward')} {sign.summary}",
         anomalies=[sign],
         metrics=["chosen_reward"],

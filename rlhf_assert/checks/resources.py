@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.pace import find_slowdown
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import ResourceLeak
 from rlhf_assert.numbers import count, share
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
 
-NAME = "resources"
 MIN_SAMPLES = 12
 WARM_UP = 1 / 3
 """Share of the samples that is left out: allocators, caches and the optimizer's state fill up in the first steps."""
@@ -29,6 +30,17 @@ FLOOR = 64 * 2**20
 _MEMORIES = ("memory_rss", "gpu_memory")
 
 
+@check(
+    name="resources",
+    question="Do memory and pace stay as they are?",
+    failure=ResourceLeak,
+    order=210,
+    concerns=frozenset({Concern.MACHINE}),
+    needs="samples of memory, times of steps",
+    assertion="assert_resources_bounded",
+    not_in_a_log="a log holds no samples of memory or processors",
+    finds=frozenset({"memory_leak", "slow_step"}),
+)
 def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge whether memory of any rank's process, or of its GPUs, grows steadily after the warm-up, and the pace.
 
@@ -39,22 +51,20 @@ def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     slow = find_slowdown(run)
     if slow is not None and slow.severity >= fail_on:
         drawn = [name for name in ("step_time",) if name in run.series]
-        return failed(run, NAME, f"step_time {slow.summary}", anomalies=[slow], metrics=drawn, remedy=[slow.remedy])
+        return failed(f"step_time {slow.summary}", anomalies=[slow], metrics=drawn, remedy=[slow.remedy])
     if not run.resources:
-        return skipped(NAME, "no resource sample was recorded", _MEMORIES)
+        return skipped("no resource sample was recorded", _MEMORIES)
     columns = {(memory, rank): _column(run, memory, rank) for memory in _MEMORIES for rank in _ranks(run)}
     judged = {key: column for key, column in columns.items() if len(column[1]) >= MIN_SAMPLES}
     note = _gpu_note(run.resources)
     if not judged:
         most = max((len(column[1]) for column in columns.values()), default=0)
-        return insufficient(NAME, f"{count(most, 'memory sample')}, a judgement takes {MIN_SAMPLES}; {note}", _MEMORIES)
+        return insufficient(f"{count(most, 'memory sample')}, a judgement takes {MIN_SAMPLES}; {note}", _MEMORIES)
     found = [sign for key, column in judged.items() if (sign := _growth(run, *key, *column)) is not None]
     failing = [sign for sign in found if sign.severity >= fail_on]
     if failing:
         lead = max(failing, key=lambda sign: float(sign.evidence["growth"]))
         return failed(
-            run,
-            NAME,
             f"{lead.metric} {lead.summary}",
             anomalies=found,
             metrics=[lead.metric],
@@ -66,7 +76,7 @@ def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         )
     rss = next(column[1] for key, column in judged.items() if key[0] == "memory_rss" or len(judged) == 1)
     headline = f"memory_rss {_bytes(rss[0])} → {_bytes(rss[-1])}; {note}"
-    return passed(NAME, headline, [key[0] for key in judged][:2], found, note)
+    return passed(headline, [key[0] for key in judged][:2], found, note)
 
 
 def _growth(run: Run, memory: str, rank: int, times: FloatArray, values: FloatArray) -> Anomaly | None:

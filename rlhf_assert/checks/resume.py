@@ -8,14 +8,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number, setting
 from rlhf_assert.recording.run import Run
 
-NAME = "resume"
 ROWS, FEWEST = 5, 3
 """Rows on each side of a resume that are compared, and the fewest that tell a level."""
 NEIGHBOURS, STEEP, SLACK = 3, 3.0, 0.01
@@ -28,6 +29,15 @@ NO_DISTANCE, SOME_DISTANCE = 1e-6, 1e-4
 """kl_div in nats per token of a policy that is its reference to within rounding, and of one that surely is not."""
 
 
+@check(
+    name="resume",
+    question="Does a resumed training go on where it was?",
+    failure=LoopUnsound,
+    order=150,
+    needs="a resume",
+    assertion="assert_loop_sound",
+    of_the_loop=True,
+)
 def judge_resume(run: Run) -> Check:
     """Judge whether a resumed training goes on where it was: steps, learning rate, and what it has reached.
 
@@ -37,16 +47,14 @@ def judge_resume(run: Run) -> Check:
     """
     resumes = [int(event["step"]) for event in run.events if event.get("event") == "resume"]
     if not resumes:
-        return skipped(NAME, "the scenario asks for no resume")
+        return skipped("the scenario asks for no resume")
     steps = [row.step for row in run.rows]
     if max(steps, default=0) <= resumes[-1] and len(set(steps)) == len(steps):
-        return insufficient(NAME, f"no row was logged after the resume at step {resumes[-1]}")
+        return insufficient(f"no row was logged after the resume at step {resumes[-1]}")
     found = [sign for last in resumes for rule in (_steps, _rate, _level) for sign in rule(run, last)]
     if found:
         lead = found[0]
         return failed(
-            run,
-            NAME,
             lead.summary,
             anomalies=found,
             metrics=[name for name in dict.fromkeys((lead.metric, "learning_rate", "reward")) if name in run.series],
@@ -54,7 +62,7 @@ def judge_resume(run: Run) -> Check:
             remedy=("load weights, optimizer, scheduler and the place in the data from one checkpoint",),
         )
     places = ", ".join(map(str, resumes))
-    return passed(NAME, f"went on after step {places}", note=f"went on after step {places}")
+    return passed(f"went on after step {places}", note=f"went on after step {places}")
 
 
 def _steps(run: Run, last: int) -> Iterator[Anomaly]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rlhf_assert.causes.broken_reward import unlike_saved
+from rlhf_assert.checked import Cause, Check
+from rlhf_assert.checks.stating import failed
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.facts.reward_normalization import unlike_saved
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
@@ -23,19 +25,55 @@ CONFIRMED = 0.7
 is asked of a judge that is not to drown its own signal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
-    """What is wrong with the rewards from a step on; the fields of a failed check."""
-
-    kind: str
-    headline: str
-    onset: int
-    evidence: tuple[str, ...]
-    cause: str
-    remedy: tuple[str, ...]
+_ONLINE = ("reward", "response_length", "reward_std", "zero_std_fraction")
 
 
-def broken_rewards(run: Run) -> Broken | None:
+def shown(run: Run, names: tuple[str, ...] = _ONLINE) -> tuple[str, ...]:
+    """Return which of some metrics a run logged; by default those that show what its rewards do."""
+    return tuple(name for name in names if name in run.series)
+
+
+def reward_failed(
+    run: Run,
+    kind: str,
+    headline: str,
+    *,
+    onset: int | None = None,
+    metrics: tuple[str, ...] = (),
+    evidence: tuple[str, ...] = (),
+    cause: Cause | None = None,
+    suspicion: Cause | None = None,
+    remedy: tuple[str, ...] = (),
+    samples: tuple[str, ...] = (),
+    override: str = "",
+) -> Check:
+    """Return a failure of the rewards: an anomaly of this kind, with the headline as its summary.
+
+    What holds for all completions shows from the first of them on, unless an `onset` is given.
+    """
+    steps = run.samples.step if len(run.samples) else [row.step for row in run.rows]
+    drawn = metrics or shown(run)
+    anomaly = Anomaly(
+        kind=kind,
+        metric=drawn[0] if drawn else "reward",
+        severity=Severity.critical,
+        onset=int(steps[0] if onset is None else onset),
+        summary=headline.partition(" ")[2],
+    )
+    return failed(
+        headline,
+        anomalies=[anomaly],
+        metrics=drawn,
+        evidence=evidence,
+        cause=cause,
+        suspicion=suspicion,
+        remedy=remedy,
+        samples=samples,
+        override=override,
+    )
+
+
+def broken_rewards(run: Run) -> Check | None:
     """Return a change of the rewards' sign or scale, or rewards that became one value, in the middle of a training."""
     found = find_reward_break(run.samples)
     if found is None:
@@ -43,40 +81,42 @@ def broken_rewards(run: Run) -> Broken | None:
     was = f"it was between {number(found.low)} and {number(found.high)} before"
     low, high = found.values
     if found.kind == "constant":
-        return Broken(
-            kind="constant-reward",
-            headline=f"reward is constant from step {found.step} on: {number(low)}, {was}",
+        return reward_failed(
+            run,
+            "constant-reward",
+            f"reward is constant from step {found.step} on: {number(low)}, {was}",
             onset=found.step,
             evidence=(was,),
-            cause=f"the reward gives {number(low)} to every completion from step {found.step} on",
+            cause=Cause(f"the reward gives {number(low)} to every completion from step {found.step} on"),
             remedy=("look at what the reward depends on that failed at this step: a service, a file, a cache",),
         )
-    return Broken(
-        kind="reward-range",
-        headline=f"reward left its range at step {found.step}: {number(low)} to {number(high)}, {was}",
+    return reward_failed(
+        run,
+        "reward-range",
+        f"reward left its range at step {found.step}: {number(low)} to {number(high)}, {was}",
         onset=found.step,
         evidence=(was, "learning moves rewards inside of their range"),
-        cause="the sign of the reward changed" if high < 0.0 < found.low else "the scale of the reward changed",
+        cause=Cause("the sign of the reward changed" if high < 0.0 < found.low else "the scale of the reward changed"),
         remedy=(f"compare the reward of one completion before and after step {found.step}",),
     )
 
 
-def broken_normalization(run: Run) -> Broken | None:
+def broken_normalization(run: Run) -> Check | None:
     """Return a reward model that does not normalize as its configuration says."""
     found = unlike_saved(run)
     if found is None:
         return None
-    return Broken(
-        kind="reward-normalization",
-        headline=f"rewards are normalized by {found[0]}, saved are {found[1]}",
+    return reward_failed(
+        run,
+        "reward-normalization",
+        f"rewards are normalized by {found[0]}, saved are {found[1]}",
         onset=1,
         evidence=("normalized is: reward less mean, over deviation",),
-        cause="",  # which the run's own data tells: see `rlhf_assert.causes.broken_reward`
         remedy=(),
     )
 
 
-def broken_advantages(run: Run) -> Broken | None:
+def broken_advantages(run: Run) -> Check | None:
     """Return advantages that do not belong to what they are made of from a step on.
 
     Where there is a critic that is the return less its value (Schulman et al., "High-Dimensional Continuous Control
@@ -98,13 +138,16 @@ def broken_advantages(run: Run) -> Broken | None:
     step, r = found
     against = r < -LOWEST_ADVANTAGE
     plural = "rewards" if source == "reward" else "returns"
-    return Broken(
-        kind="advantage-sign",
-        headline=f"advantages {'go against' if against else 'do not follow'} their {plural} "
+    return reward_failed(
+        run,
+        "advantage-sign",
+        f"advantages {'go against' if against else 'do not follow'} their {plural} "
         f"from step {step} on: r {r:.2f}, limit {LOWEST_ADVANTAGE:.2f}",
         onset=step,
         evidence=(f"r(advantage, {source}) {r:.2f} at step {step}", "it is 1 by construction"),
-        cause="the sign of the advantages is flipped" if against else "advantages are given to other completions",
+        cause=Cause(
+            "the sign of the advantages is flipped" if against else "advantages are given to other completions"
+        ),
         remedy=(f"compare the trainer's advantages with {source}{' less group mean' if source == 'reward' else ''}",),
     )
 
@@ -119,17 +162,17 @@ def _rewarded(run: Run) -> FloatArray | None:
     return samples.reward - penalty if beta else samples.reward
 
 
-def unconfirmed_rewards(run: Run) -> Broken | None:
+def unconfirmed_rewards(run: Run) -> Check | None:
     """Return rewards that a second scoring of the same completions, after the training, gives other values."""
     for event in run.events:
         if event.get("event") == "rescored":
-            found = _unconfirmed(event)
+            found = _unconfirmed(run, event)
             if found is not None:
                 return found
     return None
 
 
-def _unconfirmed(event: Mapping[str, Any]) -> Broken | None:
+def _unconfirmed(run: Run, event: Mapping[str, Any]) -> Check | None:
     pairs = [
         (one, other)
         for one, other in zip(event["first"], event["second"], strict=True)
@@ -145,15 +188,17 @@ def _unconfirmed(event: Mapping[str, Any]) -> Broken | None:
     if high >= CONFIRMED:
         return None
     step = int(event["step"])
-    return Broken(
-        kind="unconfirmed-reward",
-        headline=f"reward is not repeatable: a second scoring of step {step} agrees with r {r:.2f}, "
-        f"limit {CONFIRMED:.2f}",
+    return reward_failed(
+        run,
+        "unconfirmed-reward",
+        f"reward is not repeatable: a second scoring of step {step} agrees with r {r:.2f}, limit {CONFIRMED:.2f}",
         onset=step,
         evidence=(
             f"r of two scorings of {len(pairs)} completions {r:.2f}, at most {high:.2f} with 97.5 % confidence",
             f"{int((first != second).sum())} of them got another reward",
         ),
-        cause="the reward depends on more than prompt and completion: chance, the order of the batch, or the last call",
+        cause=Cause(
+            "the reward depends on more than prompt and completion: chance, the order of the batch, or the last call"
+        ),
         remedy=("score one completion twice by hand", "seed or average what is random in the reward"),
     )

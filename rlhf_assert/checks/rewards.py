@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 import numpy as np
 
-from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.reward_breaks import (
-    Broken,
     broken_advantages,
     broken_normalization,
     broken_rewards,
+    reward_failed,
+    shown,
     unconfirmed_rewards,
 )
 from rlhf_assert.checks.stating import MIN_ROWS, insufficient, passed, skipped
-from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.failures import RewardUnreliable
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run
 from rlhf_assert.rewards import RewardReliability, assess_rewards
 
-NAME = "rewards"
 ALLOWABLE = ("length", "inconsistent", "constant")
 """Findings that can be intended: a reward for brevity or length, a judge that varies, a reward of no interest."""
 
 PREFERENCE = frozenset({"dpo", "kto", "reward"})
-_ONLINE = ("reward", "response_length", "reward_std", "zero_std_fraction")
 _OFFLINE = ("reward_margin", "chosen_reward", "rejected_reward", "reward_accuracy")
 _OVERRIDE = 'assert_rewards_reliable(allow=["{}"])'
 _LOWEST_AGREEMENT = 0.5
 
 
+def _tells_them_apart(run: Run) -> bool:
+    """Whether a spread or samples let this check judge: a finding that it allows is then allowed."""
+    return len(run.samples) > 0 or "reward_std" in run.series
+
+
+@check(
+    name="rewards",
+    question="Can the rewards be trusted?",
+    failure=RewardUnreliable,
+    order=180,
+    concerns=frozenset({Concern.REWARDS, Concern.CRITIC}),
+    needs="samples, or logged rewards",
+    owns=("reward", "reward_std", "zero_std_fraction"),
+    owns_when=_tells_them_apart,
+    options={"allow": "allow"},
+    assertion="assert_rewards_reliable",
+    root_rank=10,
+    finds=frozenset(
+        {
+            "weights_nan",
+            "weights_inf",
+            "reward_nan",
+            "reward_inf",
+            "reward_constant",
+            "reward_random",
+            "reward_shuffled",
+            "reward_negated",
+            "reward_rescaled",
+            "reward_delayed",
+            "reward_length",
+            "advantages_negated",
+            "advantages_shuffled",
+            "kl_coefficient_wrong",
+            "kl_coefficient_negated",
+        }
+    ),
+)
 def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     """Judge the rewards of a run by its samples, and by its rows where it recorded none.
 
@@ -56,20 +91,20 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
             raise UsageError(f"allow={word!r} is no finding on rewards{suggest(word, ALLOWABLE)}; known: {known}")
     algorithm = str(run.info.get("algorithm") or "")
     if algorithm == "sft":
-        return skipped(NAME, "supervised fine-tuning has no reward")
+        return skipped("supervised fine-tuning has no reward")
     rows = _judge_rows(run, algorithm)
     if not len(run.samples):
         return _without_samples(run, algorithm, rows, allow)
     found = assess_rewards(run.samples, _weights(run))
-    judged = _broken(run, broken_normalization(run)) or _non_finite(run, found) or rows
+    judged = broken_normalization(run) or _non_finite(run, found) or rows
     if judged is None and not found.missing:
         rules: tuple[tuple[str, Callable[[Run, RewardReliability], Check | None]], ...] = (
             ("constant", _constant),
             ("constant", _constant_in_groups),
-            ("", lambda run, _: _broken(run, broken_rewards(run))),
-            ("", lambda run, _: _broken(run, broken_advantages(run))),
+            ("", lambda run, _: broken_rewards(run)),
+            ("", lambda run, _: broken_advantages(run)),
             ("inconsistent", _inconsistent),
-            ("inconsistent", lambda run, _: _broken(run, unconfirmed_rewards(run))),
+            ("inconsistent", lambda run, _: unconfirmed_rewards(run)),
             ("length", _length),
         )
         verdicts = (rule(run, found) for word, rule in rules if word not in allow)
@@ -77,48 +112,8 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     if judged is not None:
         return judged
     if found.missing:
-        return insufficient(NAME, found.missing, _shown(run))
+        return insufficient(found.missing, shown(run))
     return _pass(run, found)
-
-
-def _shown(run: Run, names: tuple[str, ...] = _ONLINE) -> tuple[str, ...]:
-    return tuple(name for name in names if name in run.series)
-
-
-def _fail(
-    run: Run,
-    kind: str,
-    headline: str,
-    *,
-    onset: int | None = None,
-    cause: str = "",
-    otherwise: str = "",
-    **fields: tuple[str, ...] | str,
-) -> Check:
-    """Return a failure; without a `cause`, the run's own data is asked for one, and else `otherwise` is it.
-
-    What holds for all completions shows from the first of them on, unless an `onset` is given.
-    """
-    steps = run.samples.step if len(run.samples) else [row.step for row in run.rows]
-    metrics = fields.pop("metrics", None) or _shown(run)
-    sign = Anomaly(
-        kind=kind,
-        metric=metrics[0] if metrics else "reward",
-        severity=Severity.critical,
-        onset=int(steps[0] if onset is None else onset),
-        summary=headline.partition(" ")[2],
-    )
-    check = Check(
-        name=NAME,
-        status=Status.FAIL,
-        headline=headline,
-        metrics=tuple(metrics),
-        anomalies=(sign,),
-        cause=cause and f"likely: {cause}",
-        **fields,  # type: ignore[arg-type]
-    )
-    explained = explain(run, check)
-    return explained if explained.cause else replace(explained, cause=otherwise and f"likely: {otherwise}")
 
 
 def _weights(run: Run) -> dict[str, float]:
@@ -133,18 +128,18 @@ def _weights(run: Run) -> dict[str, float]:
 def _judge_rows(run: Run, algorithm: str) -> Check | None:
     """Judge the logged rewards: not finite, or (preferences) never apart. KTO logs NaN where a batch has one kind."""
     names = ("reward",) if algorithm == "kto" else ("reward", "reward_margin", "chosen_reward", "rejected_reward")
-    for name in _shown(run, names):
+    for name in shown(run, names):
         series = run[name]
         bad = ~np.isfinite(series.values)
         if bad.any():
             first = int(series.steps[bad][0])
-            return _fail(
+            return reward_failed(
                 run,
                 "non-finite",
                 f"{label(name)} is not finite from step {first}: {int(bad.sum())} of {count(len(series), 'row')}",
                 onset=first,
                 metrics=(name,),
-                otherwise="a reward of NaN, None or infinity, or weights that are not finite",
+                suspicion=Cause("a reward of NaN, None or infinity, or weights that are not finite"),
                 remedy=(f"print the rewards of step {first}",),
             )
     if algorithm in PREFERENCE and "reward_margin" in run.series:
@@ -158,14 +153,14 @@ def _no_margin(run: Run) -> Check | None:
         return None
     chosen = run.series.get("chosen_reward")
     moved = chosen is None or bool((np.abs(chosen.finite.values) > 1e-9).any())
-    return _fail(
+    return reward_failed(
         run,
         "no-margin",
         f"margin is exactly 0 at all {count(len(margin), 'row')}: no preference is learnt",
-        metrics=_shown(run, _OFFLINE),
+        metrics=shown(run, _OFFLINE),
         evidence=("chosen and rejected have equal rewards at every step",) if moved else (),
-        cause="chosen and rejected answers are identical" if moved else "",
-        otherwise="chosen and rejected answers are identical, or the policy does not move",
+        cause=Cause("chosen and rejected answers are identical") if moved else None,
+        suspicion=Cause("chosen and rejected answers are identical, or the policy does not move"),
         remedy=("compare the chosen and rejected columns of the dataset",),
     )
 
@@ -174,30 +169,28 @@ def _without_samples(run: Run, algorithm: str, rows: Check | None, allow: Collec
     """Judge a run that recorded no samples by its rows."""
     if rows is not None:
         return rows
-    names = _shown(run, _OFFLINE if algorithm in PREFERENCE else _ONLINE)
+    names = shown(run, _OFFLINE) if algorithm in PREFERENCE else shown(run)
     if not names or names[0] not in {"reward", "reward_margin", "chosen_reward"}:
         reason = "no samples and no reward were recorded" if not names else f"no samples were recorded, only {names[0]}"
-        return skipped(NAME, reason, names)
+        return skipped(reason, names)
     lead = run[names[0]]
     if len(lead) < MIN_ROWS:
-        return insufficient(NAME, f"{count(len(lead), 'row')} of {names[0]}, a judgement takes {MIN_ROWS}", names)
+        return insufficient(f"{count(len(lead), 'row')} of {names[0]}, a judgement takes {MIN_ROWS}", names)
     if algorithm in PREFERENCE:
-        return passed(NAME, f"{label(names[0])} {number(lead.first)} → {number(lead.last)}", names, note="from rows")
+        return passed(f"{label(names[0])} {number(lead.first)} → {number(lead.last)}", names, note="from rows")
     spread = run.series.get("reward_std")
     flat = spread is not None and len(spread.finite) > 0 and float(spread.finite.values.max()) <= 1e-6
     if flat and np.ptp(lead.values) <= 1e-6 * max(1.0, abs(lead.first)):
         if "constant" in allow:
-            return passed(
-                NAME, f"reward is constant: {number(lead.first)}, as allowed", names, note="constant, allowed"
-            )
-        return _fail(
+            return passed(f"reward is constant: {number(lead.first)}, as allowed", names, note="constant, allowed")
+        return reward_failed(
             run,
             "constant-reward",
             f"reward is constant: {number(lead.first)} at all {count(len(lead), 'row')}, nothing to learn from",
-            otherwise="the reward function returns one value",
+            suspicion=Cause("the reward function returns one value"),
             override=_OVERRIDE.format("constant"),
         )
-    return skipped(NAME, "no samples were recorded: its rows are finite and vary, no more can be told", names)
+    return skipped("no samples were recorded: its rows are finite and vary, no more can be told", names)
 
 
 def _non_finite(run: Run, found: RewardReliability) -> Check | None:
@@ -208,7 +201,7 @@ def _non_finite(run: Run, found: RewardReliability) -> Check | None:
     what = "NaN (or None)" if first.example == "nan" else first.example
     total = sum(source.count for source in found.non_finite)
     names = " and ".join(source.function or "total" for source in found.non_finite)
-    return _fail(
+    return reward_failed(
         run,
         "non-finite",
         f"reward is not finite: {what}{by} at step {first.step}, {total} of {count(found.samples, 'completion')}",
@@ -219,7 +212,7 @@ def _non_finite(run: Run, found: RewardReliability) -> Check | None:
             for source in found.non_finite
         ),
         samples=tuple(_sample(run, int(index)) for index in first.samples[:2]),
-        otherwise=f"{_function(run, first.function)} returns {what}" if first.function else f"{names}: returns {what}",
+        suspicion=Cause(f"{_function(run, first.function) if first.function else f'{names}:'} returns {what}"),
         remedy=("find the completion that is scored so", "return a finite number for every completion"),
     )
 
@@ -228,11 +221,11 @@ def _constant(run: Run, found: RewardReliability) -> Check | None:
     if found.constant is None:
         return None
     value = number(found.constant)
-    return _fail(
+    return reward_failed(
         run,
         "constant-reward",
         f"reward is constant: {value} in all {count(found.finite, 'completion')}, nothing to learn from",
-        otherwise=f"{_leading_function(run, found)} returns {value} for every completion",
+        suspicion=Cause(f"{_leading_function(run, found)} returns {value} for every completion"),
         remedy=("let the reward tell a better completion from a worse one",),
         override=_OVERRIDE.format("constant"),
     )
@@ -241,28 +234,14 @@ def _constant(run: Run, found: RewardReliability) -> Check | None:
 def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
     if run.info.get("algorithm") not in {"grpo", "rloo"} or not found.saturated_throughout:
         return None
-    return _fail(
+    return reward_failed(
         run,
         "constant-in-groups",
         f"reward is equal within every group over {count(found.steps, 'step')}: no advantage, nothing to learn from",
         evidence=(f"reward {number(found.mean)} with std {number(found.std)} between prompts, 0 inside of them",),
-        cause=f"{_leading_function(run, found)} looks at the prompt, not at the completion",
+        cause=Cause(f"{_leading_function(run, found)} looks at the prompt, not at the completion"),
         remedy=("score two completions of one prompt by hand and compare",),
         override=_OVERRIDE.format("constant"),
-    )
-
-
-def _broken(run: Run, found: Broken | None) -> Check | None:
-    if found is None:
-        return None
-    return _fail(
-        run,
-        found.kind,
-        found.headline,
-        onset=found.onset,
-        evidence=found.evidence,
-        cause=found.cause,
-        remedy=found.remedy,
     )
 
 
@@ -270,7 +249,7 @@ def _inconsistent(run: Run, found: RewardReliability) -> Check | None:
     agreement, flips = found.consistency.agreement, found.consistency.flips
     if not agreement.judged or agreement.high >= _LOWEST_AGREEMENT:
         return None
-    return _fail(
+    return reward_failed(
         run,
         "inconsistent-reward",
         f"equal completions get unlike rewards: agreement {agreement.value:.2f} over "
@@ -279,7 +258,9 @@ def _inconsistent(run: Run, found: RewardReliability) -> Check | None:
             f"ICC of repeated completions {agreement.value:.2f}, {_interval(agreement.low, agreement.high)}",
             f"{share(flips.value)} of {agreement.samples} repeats were scored unlike the first time",
         ),
-        cause=f"{_leading_function(run, found)} depends on more than prompt and completion: chance, or the batch",
+        cause=Cause(
+            f"{_leading_function(run, found)} depends on more than prompt and completion: chance, or the batch"
+        ),
         remedy=("score one completion twice by hand", "seed or average what is random in the reward"),
         override=_OVERRIDE.format("inconsistent"),
     )
@@ -292,7 +273,7 @@ def _length(run: Run, found: RewardReliability) -> Check | None:
     r, rest, gain = bias.pearson, bias.gain_at_equal_length, bias.gain
     leading = _leading_function(run, found, by_length=True)
     shorter = "" if r.value > 0 else " (the shorter, the better)"
-    return _fail(
+    return reward_failed(
         run,
         "length-bias",
         f"reward follows length, not quality: r {r.value:.2f} over {count(r.samples, 'completion')}",
@@ -303,7 +284,7 @@ def _length(run: Run, found: RewardReliability) -> Check | None:
             f"at equal length the reward rose {number(rest.value)} of its {number(gain.value)}",
         ),
         samples=_extremes(run),
-        cause=leading,
+        cause=Cause(leading),
         remedy=("bound what the reward gives for length, or drop it", "score length and quality apart"),
         override=_OVERRIDE.format("length"),
     )
@@ -362,4 +343,4 @@ def _pass(run: Run, found: RewardReliability) -> Check:
     note = f"{trend}; r(length) {r.value:.2f}" if r.judged else trend
     series = run.series.get("reward")
     ends = f"{number(series.first)} → {number(series.last)}" if series is not None else number(found.mean)
-    return passed(NAME, f"reward {ends} over {count(found.finite, 'completion')}", _shown(run), note=note)
+    return passed(f"reward {ends} over {count(found.finite, 'completion')}", shown(run), note=note)

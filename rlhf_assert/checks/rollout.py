@@ -6,15 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check, Concern
+from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import MIN_ROWS, anomalies_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import Series
 
-NAME = "rollout"
 LIMIT, ONE_ENGINE = 0.1, 0.03
 """Mean absolute difference of two log-probabilities, in nats per token. Two sound engines in half precision differ by
 0.005 to 0.03 (what TRL logs for vLLM), one engine with and without its cache by about 0.01, in full precision by
@@ -30,6 +31,18 @@ _LIMITS = ("max_completion_length", "response_length", "max_new_tokens")
 MISMATCH, ENDINGS = "rollout-mismatch", "endings-lost"
 
 
+@check(
+    name="rollout",
+    question="Is what generates the completions what is trained on them?",
+    failure=LoopUnsound,
+    order=130,
+    concerns=frozenset({Concern.SAMPLING}),
+    needs="rollout_kl, samples",
+    owns=("rollout_kl",),
+    assertion="assert_loop_sound",
+    of_the_loop=True,
+    finds=frozenset({"rollout_weights_stale", "temperature_mismatch", "truncation", "eos_as_pad", "dropout_left_on"}),
+)
 def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge how far the sampler's log-probabilities are from the trainer's (`rollout_kl`, nats per token).
 
@@ -48,8 +61,6 @@ def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     if failing:
         lead = failing[0]
         return failed(
-            run,
-            NAME,
             f"{label(lead.metric)} {lead.summary}",
             anomalies=found,
             metrics=[name for name in (lead.metric, "kl_div", "entropy") if name in run.series],
@@ -59,11 +70,11 @@ def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
             remedy=_REMEDIES.get(lead.kind, (lead.remedy,)),
         )
     if series is None or not len(series.finite):
-        return skipped(NAME, "the sampler's log-probabilities were not recorded", ("rollout_kl",))
+        return skipped("the sampler's log-probabilities were not recorded", ("rollout_kl",))
     if len(series.finite) < MIN_ROWS:
         reason = f"{count(len(series.finite), 'row')} of rollout_kl, a judgement takes {MIN_ROWS}"
-        return insufficient(NAME, reason, ("rollout_kl",), found)
-    return passed(NAME, f"rollout_kl at most {number(float(series.finite.values.max()))}", ("rollout_kl",), found)
+        return insufficient(reason, ("rollout_kl",), found)
+    return passed(f"rollout_kl at most {number(float(series.finite.values.max()))}", ("rollout_kl",), found)
 
 
 _REMEDIES = {

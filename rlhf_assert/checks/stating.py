@@ -1,11 +1,10 @@
-"""How a check states its outcome: the one place where a `Check` is put together."""
+"""How a check states its outcome: `passed`, `failed`, `skipped` or `insufficient`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rlhf_assert.causes import explain
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.detected import anomalies_in, by_onset
 from rlhf_assert.metrics import label
@@ -21,9 +20,9 @@ fault of the kl."""
 
 
 def anomalies_of(run: Run, metrics: Iterable[str]) -> tuple[Anomaly, ...]:
-    """Return what the default detectors find in these metrics, by onset, standstill left out."""
+    """Return what the detectors find in these metrics, by onset, standstill left out."""
     wanted = set(metrics)
-    return tuple(found for found in anomalies_in(run) if found.metric in wanted and found.kind not in STANDSTILL)
+    return tuple(each for each in anomalies_in(run) if each.metric in wanted and each.kind not in STANDSTILL)
 
 
 def serious(anomalies: Iterable[Anomaly], fail_on: Severity) -> list[Anomaly]:
@@ -31,73 +30,58 @@ def serious(anomalies: Iterable[Anomaly], fail_on: Severity) -> list[Anomaly]:
     return sorted((found for found in anomalies if found.severity >= fail_on), key=by_onset)
 
 
-def skipped(name: str, reason: str, metrics: Sequence[str] = ()) -> Check:
+def skipped(reason: str, metrics: Sequence[str] = ()) -> Check:
     """Return a check that did not judge because its input was not recorded."""
-    return Check(name=name, status=Status.SKIPPED, headline=reason, metrics=tuple(metrics))
+    return Check(status=Status.SKIPPED, headline=reason, metrics=tuple(metrics))
 
 
-def insufficient(name: str, reason: str, metrics: Sequence[str] = (), anomalies: Sequence[Anomaly] = ()) -> Check:
+def insufficient(reason: str, metrics: Sequence[str] = (), anomalies: Sequence[Anomaly] = ()) -> Check:
     """Return a check that did not judge because there was too little."""
-    return Check(
-        name=name,
-        status=Status.INSUFFICIENT,
-        headline=reason,
-        metrics=tuple(metrics),
-        anomalies=tuple(anomalies),
-    )
+    return Check(status=Status.INSUFFICIENT, headline=reason, metrics=tuple(metrics), anomalies=tuple(anomalies))
 
 
-def passed(
-    name: str, headline: str, metrics: Sequence[str] = (), anomalies: Sequence[Anomaly] = (), note: str = ""
-) -> Check:
+def passed(headline: str, metrics: Sequence[str] = (), anomalies: Sequence[Anomaly] = (), note: str = "") -> Check:
     """Return a check that found nothing to fail on; `anomalies` are its warnings."""
-    return Check(
-        name=name,
-        status=Status.PASS,
-        headline=headline,
-        metrics=tuple(metrics),
-        anomalies=tuple(anomalies),
-        note=note,
-    )
+    return Check(status=Status.PASS, headline=headline, metrics=tuple(metrics), anomalies=tuple(anomalies), note=note)
 
 
 def failed(
-    run: Run,
-    name: str,
     headline: str,
     *,
-    anomalies: Sequence[Anomaly],
+    anomalies: Sequence[Anomaly] = (),
     metrics: Sequence[str] = (),
     evidence: Sequence[str] = (),
+    cause: Cause | None = None,
+    suspicion: Cause | None = None,
     remedy: Sequence[str] = (),
     samples: Sequence[str] = (),
     override: str = "",
 ) -> Check:
-    """Return a failed check with the cause that the run's own data points to.
+    """Return a failed check; the verdict explains it by the run's own data.
 
     Args:
-        run: the run that was judged.
-        name: the check.
         headline: the first line of the diagnosis.
-        anomalies: all that was found; at least one that fails, the check's first sign.
+        anomalies: all that was found; the earliest that fails is the check's first sign.
         metrics: the metrics whose curves show it.
         evidence: lines of numbers.
+        cause: why it failed, where the check knows it.
+        suspicion: the cause that it suspects, for a run whose data shows none.
         remedy: what to try where no cause is known.
         samples: per-sample lines that show it.
         override: the call that accepts the finding.
     """
-    check = Check(
-        name=name,
+    return Check(
         status=Status.FAIL,
         headline=headline,
         metrics=tuple(metrics),
         anomalies=tuple(sorted(anomalies, key=by_onset)),
         evidence=tuple(evidence),
+        cause=cause,
+        suspicion=suspicion,
         remedy=tuple(remedy),
         samples=tuple(samples),
         override=override,
     )
-    return explain(run, check)
 
 
 def evidence_of(anomalies: Iterable[Anomaly]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
 from rlhf_assert.checks.actors import judge_actors
 from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert.detect import Severity

@@ -12,6 +12,7 @@ from rlhf_assert.errors import suggest
 COMMANDS = {
     "check": "Judge training logs and run directories.",
     "checkpoint": "Score a checkpoint from 0 to 1.",
+    "checks": "List the checks: what each asks, needs and owns.",
     "rewards": "Say how far recorded rewards can be trusted.",
     "demo": "Show what a sick training looks like.",
     "report": "Write a run directory as one HTML page.",

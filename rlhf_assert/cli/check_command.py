@@ -16,8 +16,8 @@ from rlhf_assert.judging.pool import judge_all
 from rlhf_assert.numbers import count
 from rlhf_assert.report import github
 from rlhf_assert.report.layout import clean, columns, hang, pad
-from rlhf_assert.report.outcome import verdict_word
 from rlhf_assert.report.summary import false_alarms as told_alarms
+from rlhf_assert.report.wording import verdict_word
 
 SEVERITIES = ("info", "warning", "critical")
 
@@ -84,7 +84,7 @@ def conclude(answers: Sequence[Answer], fail_on: str, *, allow_unjudged: bool = 
 
 def print_one(answer: Answer) -> None:
     """Print one log at length, or why it could not be judged."""
-    if answer.outcome is None:
+    if answer.verdict is None:
         verdict, text = _short(answer)
         click.echo(f"{_name(answer)}   {verdict}   {clean(text, ascii=plain())}")
         return
@@ -98,9 +98,9 @@ def print_one(answer: Answer) -> None:
 
 def print_alarms(answers: Sequence[Answer]) -> None:
     """Print how many false alarms to expect of what was judged; nothing where nothing was."""
-    outcomes = [(answer, answer.outcome) for answer in answers if answer.outcome is not None and answer.judged]
-    if outcomes:
-        told = told_alarms([answer.false_alarms for answer, _ in outcomes], sum(one.judged for _, one in outcomes))
+    verdicts = [(answer, answer.verdict) for answer in answers if answer.verdict is not None and answer.judged]
+    if verdicts:
+        told = told_alarms([answer.false_alarms for answer, _ in verdicts], sum(one.judged for _, one in verdicts))
         click.echo("\n".join(hang("alarms", [told], label_width=13, width=width())))
 
 
@@ -116,14 +116,14 @@ def _answers(paths: Sequence[str], style: Style | None, detection: Detection) ->
 
 def _print_annotations(answers: list[Answer]) -> None:
     for answer in answers:
-        told = f"{_name(answer)}: {short_facts(answer.outcome, answer.rows)}" if answer.outcome else ""
+        told = f"{_name(answer)}: {short_facts(answer.verdict, answer.rows)}" if answer.verdict else ""
         click.echo("\n".join(answer.annotations) or told)
     file = os.environ.get("GITHUB_STEP_SUMMARY")
-    outcomes = [answer.outcome for answer in answers if answer.outcome]
-    if file and outcomes:
+    verdicts = [answer.verdict for answer in answers if answer.verdict]
+    if file and verdicts:
         try:
             with open(file, "a", encoding="utf-8") as stream:  # noqa: PTH123 - the runner's file, to append to
-                stream.write(github.step_summary(outcomes))
+                stream.write(github.step_summary(verdicts))
         except OSError as error:
             click.echo(f"{file}: the step summary cannot be written: {error.strerror}", err=True)
 
@@ -146,8 +146,8 @@ def _name(answer: Answer) -> str:
 
 
 def _short(answer: Answer) -> tuple[str, str]:
-    if answer.outcome is None:
+    if answer.verdict is None:
         return ("unreadable", answer.error) if answer.error is not None else ("not judged", answer.unjudged)
     if not answer.judged:
-        return "not judged", "; ".join(f"{check.name}: {check.headline}" for check in answer.outcome.checks)
-    return verdict_word(answer.outcome.checks), short_facts(answer.outcome, answer.rows)
+        return "not judged", "; ".join(f"{check.name}: {check.headline}" for check in answer.verdict.checks)
+    return verdict_word(answer.verdict.checks), short_facts(answer.verdict, answer.rows)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
 from rlhf_assert.cli.output import word
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import suggest
@@ -14,10 +14,11 @@ from rlhf_assert.metrics import ALIASES, canonical_name
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import Run
 from rlhf_assert.report.diagnosis import diagnose
-from rlhf_assert.report.findings import findings, without_name
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad
-from rlhf_assert.report.outcome import Outcome, findings_of, mark
+from rlhf_assert.report.reported_causes import reported_causes, without_name
 from rlhf_assert.report.summary import facts
+from rlhf_assert.report.wording import findings_of, mark
+from rlhf_assert.verdict import Verdict
 
 SHOWN_KEYS = 8
 LONGEST_KEY = 60
@@ -35,9 +36,9 @@ class Style:
     ascii: bool
 
 
-def short_facts(outcome: Outcome, rows: int) -> str:
+def short_facts(verdict: Verdict, rows: int) -> str:
     """Return `80 rows, 6 checks passed, 2 not judged`."""
-    marks = [mark(check) for check in outcome.checks]
+    marks = [mark(check) for check in verdict.checks]
     passed = marks.count("pass") + marks.count("warn")
     return (
         f"{count(rows, 'row')}, {count(passed, 'check')} passed, {marks.count('few') + marks.count('skip')} not judged"
@@ -60,14 +61,14 @@ def header(run: Run) -> list[str]:
     return lines
 
 
-def full(outcome: Outcome, style: Style) -> str:
+def full(verdict: Verdict, style: Style) -> str:
     """Return one log: its findings with curves, what passed, what was not judged and why, and the sum."""
-    run = outcome.run
-    lines = ["", *_findings(outcome, style, indent="", at_length=True)]
-    marks = {check.name: mark(check) for check in outcome.checks}
+    run = verdict.run
+    lines = ["", *_findings(verdict, style, indent="", at_length=True)]
+    marks = {check.name: mark(check) for check in verdict.checks}
     passed = [name for name, its in marks.items() if its == "pass"]
     lines += _row("passed", ["  ".join(passed)] if passed else [], style)
-    lines += _row("not judged", _not_judged(outcome), style)
+    lines += _row("not judged", _not_judged(verdict), style)
     lines += _row("unknown", [_unknown(run)] if run.unmapped else [], style)
     if run.info.get("keys_left_out"):
         left = f"at least {run.info['keys_left_out']:,} further keys: a step or a name within the key?"
@@ -79,22 +80,22 @@ def full(outcome: Outcome, style: Style) -> str:
         f"{counted.count('CRIT')} critical, {count(counted.count('warn'), 'warning')}, {len(passed)} passed, "
         f"{counted.count('few') + counted.count('skip')} not judged."
     )
-    return "\n".join([*lines, "", total + _last_good(outcome)])
+    return "\n".join([*lines, "", total + _last_good(verdict)])
 
 
-def brief(outcome: Outcome, style: Style) -> str:
+def brief(verdict: Verdict, style: Style) -> str:
     """Return the findings of one of several logs, a line each."""
-    return "\n".join(_findings(outcome, style, indent="  ", at_length=False))
+    return "\n".join(_findings(verdict, style, indent="  ", at_length=False))
 
 
-def _not_judged(outcome: Outcome) -> list[str]:
+def _not_judged(verdict: Verdict) -> list[str]:
     """Return the checks that did not judge with their reasons; those with one reason share a line."""
     by_reason: dict[str, list[str]] = {}
-    for check in outcome.checks:
+    for check in verdict.checks:
         if mark(check) in ("few", "skip"):
             by_reason.setdefault(check.headline, []).append(check.name)
     lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-    if "log" in outcome.run.info:
+    if "log" in verdict.run.info:
         lines.append("per sample: a log holds means only: rlhf-assert rewards FILE")
     return lines
 
@@ -115,13 +116,13 @@ def _typo(key: str, known: list[str]) -> str:
     return suggest(key, near) if len(key) > 2 and len(key) < 100 else ""
 
 
-def _last_good(outcome: Outcome) -> str:
-    critical = [found for found in findings_of(outcome.checks) if found["severity"] == Severity.critical.name]
+def _last_good(verdict: Verdict) -> str:
+    critical = [found for found in findings_of(verdict.checks) if found["severity"] == Severity.critical.name]
     onsets = [int(found["onset"]) for found in critical if found["onset"] is not None]
-    if not onsets or min(onsets) <= max(outcome.run.extent[0], 1):
+    if not onsets or min(onsets) <= max(verdict.run.extent[0], 1):
         return ""
     last = min(onsets) - 1
-    near = [step for step in _checkpoints(outcome.run) if step <= last]
+    near = [step for step in _checkpoints(verdict.run) if step <= last]
     return f"  Last good step {last}" + (f", nearest checkpoint {max(near)}." if near else ".")
 
 
@@ -142,9 +143,9 @@ def _row(name: str, texts: list[str], style: Style) -> list[str]:
     return hang(name, [clean(text, ascii=style.ascii) for text in texts], label_width=13, width=style.width)
 
 
-def _findings(outcome: Outcome, style: Style, *, indent: str, at_length: bool) -> list[str]:
-    told = findings([outcome])
-    by_name = {check.name: check for check in outcome.checks}
+def _findings(verdict: Verdict, style: Style, *, indent: str, at_length: bool) -> list[str]:
+    told = reported_causes([verdict])
+    by_name = {check.name: check for check in verdict.checks}
     names = [name for finding in told for name in (finding.check, *(follower for follower, _ in finding.consequences))]
     name_width = max(map(columns, names), default=0) + 2
     lines: list[str] = []
@@ -152,7 +153,7 @@ def _findings(outcome: Outcome, style: Style, *, indent: str, at_length: bool) -
         check = by_name[finding.check]
         diagnosed = at_length and finding.mark == "CRIT"
         if diagnosed:
-            lines += _diagnosis(check, outcome, style)
+            lines += _diagnosis(check, verdict, style)
         else:
             left = len(indent) + 6 + name_width
             texts = hang("", [clean(without_name(check), ascii=style.ascii)], label_width=left, width=style.width)
@@ -169,6 +170,6 @@ def _findings(outcome: Outcome, style: Style, *, indent: str, at_length: bool) -
     return lines
 
 
-def _diagnosis(check: Check, outcome: Outcome, style: Style) -> list[str]:
-    first, *rest = diagnose(check, outcome.run, width=max(style.width - 6, 60), ascii=style.ascii).splitlines()
+def _diagnosis(check: Check, verdict: Verdict, style: Style) -> list[str]:
+    first, *rest = diagnose(check, verdict.run, width=max(style.width - 6, 60), ascii=style.ascii).splitlines()
     return [word("CRIT", 6) + first, *(("      " + line).rstrip() for line in rest)]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.checks.rewards import judge_rewards
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width, word
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, UsageError
@@ -19,7 +19,7 @@ from rlhf_assert.numbers import count, number, share
 from rlhf_assert.recording.run import Run, Samples, read_samples
 from rlhf_assert.report.diagnosis import diagnose
 from rlhf_assert.report.layout import clean, hang
-from rlhf_assert.report.outcome import findings_of
+from rlhf_assert.report.wording import findings_of
 from rlhf_assert.rewards import Estimate, RewardReliability, assess_rewards
 
 ESTIMATES = (

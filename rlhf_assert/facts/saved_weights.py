@@ -5,35 +5,30 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from statistics import median
-from weakref import WeakKeyDictionary
 
 from rlhf_assert.checkpoints import compare_checkpoints
 from rlhf_assert.checkpoints.formats import open_checkpoint
 from rlhf_assert.checkpoints.tensor_statistics import scan_tensors
 from rlhf_assert.errors import UnreadableRun
+from rlhf_assert.facts.fact import fact
 from rlhf_assert.recording.run import Run
 
-_scales: WeakKeyDictionary[Run, float | None] = WeakKeyDictionary()
-_moved: WeakKeyDictionary[Run, bool | None] = WeakKeyDictionary()
 
-
+@fact
 def typical_weight(run: Run) -> float | None:
     """Return the median over the matrices of their root mean square, before training if it is known; None if unknown.
 
     The median, and matrices only: norms start at 1 and would hide the scale of what is learnt.
     """
-    if run not in _scales:
-        states = saved_states(run)
-        _scales[run] = _matrix_scale(states[0]) if states else None
-    return _scales[run]
+    states = saved_states(run)
+    return _matrix_scale(states[0]) if states else None
 
 
+@fact
 def weights_moved(run: Run) -> bool | None:
     """Return whether any weight differs between the two furthest saved states; None if there are not two to compare."""
-    if run not in _moved:
-        states = saved_states(run)
-        _moved[run] = _differ(states[0], states[-1]) if len(states) > 1 else None
-    return _moved[run]
+    states = saved_states(run)
+    return _differ(states[0], states[-1]) if len(states) > 1 else None
 
 
 def saved_states(run: Run) -> list[Path]:

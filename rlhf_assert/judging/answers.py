@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.cli.check_text import Style, brief, full, header
 from rlhf_assert.cli.detection_options import Detection
 from rlhf_assert.detect.budget import Rates
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, suggest
 from rlhf_assert.facts.detected import expected_false_alarms
 from rlhf_assert.ingest import is_run_directory, logs_in, read_log
-from rlhf_assert.judging.log_checks import checks_of
 from rlhf_assert.judging.paths import PARTS, damaged, reason, require
 from rlhf_assert.metrics import ALIASES
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.run import Run
 from rlhf_assert.report import github
 from rlhf_assert.report.layout import clean, cut
-from rlhf_assert.report.outcome import Outcome, findings_of
+from rlhf_assert.report.wording import findings_of
+from rlhf_assert.verdict import Verdict, judge
 
 SHOWN_KEYS = 12
 LONGEST_KEY = 60
@@ -35,7 +35,7 @@ class Answer:
 
     Attributes:
         source: the path as it was named, with `#2` for the second phase of a log that has several.
-        outcome: the checks, with a run that has lost its columns; None if the log could not be read.
+        verdict: the checks, with a run that has lost its columns; None if the log could not be read.
         error: why it could not be read.
         unjudged: why nothing could be judged, where that needs no list of checks.
         findings: as the JSON contract has them.
@@ -48,7 +48,7 @@ class Answer:
     """
 
     source: str
-    outcome: Outcome | None = None
+    verdict: Verdict | None = None
     error: str | None = None
     unjudged: str = ""
     findings: list[dict[str, Any]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Answer:
     @property
     def judged(self) -> bool:
         """Whether at least one check judged."""
-        return self.outcome is not None and self.outcome.judged > 0
+        return self.verdict is not None and self.verdict.judged > 0
 
 
 def expand(path: str) -> tuple[list[str], str | None]:
@@ -138,18 +138,18 @@ def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> An
         entry = _entry(source, run, [], [{"check": "metrics", "reason": unknown}])
         line = github.annotation("error", f"{source}: {unknown}", title="not judged")
         return Answer(source, unjudged=unknown, entry=entry, annotations=(line,))
-    outcome = Outcome(run, checks_of(run))
-    findings = findings_of(outcome.checks)
+    verdict = judge(run)
+    findings = findings_of(verdict.checks)
     skipped = [
         {"check": check.name, "reason": check.headline}
-        for check in outcome.checks
+        for check in verdict.checks
         if check.status in (Status.SKIPPED, Status.INSUFFICIENT)
     ]
-    text = "" if style is None else full(outcome, style) if alone else brief(outcome, style)
-    lines = github.annotations([outcome], file="" if is_run_directory(run.path) else os.path.relpath(run.path))
+    text = "" if style is None else full(verdict, style) if alone else brief(verdict, style)
+    lines = github.annotations([verdict], file="" if is_run_directory(run.path) else os.path.relpath(run.path))
     return Answer(
         source,
-        Outcome(_without_columns(run), outcome.checks),
+        Verdict(_without_columns(run), verdict.checks),
         findings=findings,
         entry=_entry(source, run, findings, skipped),
         rows=len(run.rows),

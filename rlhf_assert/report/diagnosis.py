@@ -7,14 +7,18 @@ cause, ruled out, remedy, intended? and again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import label
 from rlhf_assert.recording.run import Run
 from rlhf_assert.report.curves import Curve, axis_of, draw, worst
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad, wrap
 from rlhf_assert.report.sparkline import Axis
+
+if TYPE_CHECKING:
+    from rlhf_assert.verdict import Chain, Verdict
 
 WIDTH = 92
 """pytest puts `E       ` before each line: 100 columns in all."""
@@ -49,6 +53,8 @@ def diagnose(
     """
     if width < LEAST_WIDTH:
         raise ValueError(f"width={width}, but a diagnosis takes at least {LEAST_WIDTH} columns")
+    if check.status is Status.ERROR:
+        return "\n".join(_paragraph(f"{check.name}: {check.headline}", width, ascii))
     if check.status in (Status.SKIPPED, Status.INSUFFICIENT):
         what = "not judged" if check.status is Status.SKIPPED else "too little to judge"
         return "\n".join(_paragraph(f"{check.name}: {what}: {check.headline}", width, ascii))
@@ -58,6 +64,30 @@ def diagnose(
         if section:
             lines += ["", *section]
     return "\n".join(lines)
+
+
+def diagnose_verdict(verdict: Verdict, *, again: str = "") -> str:
+    """Tell why a verdict is no pass: each cause once, at the check that showed it first, and what follows from it.
+
+    Args:
+        verdict: the verdict.
+        again: the command that repeats the run; the last diagnosis ends with it.
+    """
+    run, chains = verdict.run, verdict.chains
+    told = [_chain(chain, run, again if chain is chains[-1] else "") for chain in chains]
+    told += [diagnose(check, run) for check in verdict.errors]
+    if told:
+        return "\n\n".join(told)
+    if len(verdict.checks) == 1:
+        return verdict.checks[0].headline
+    reasons = "; ".join(f"{check.name}: {check.headline}" for check in verdict.unjudged)
+    return f"nothing could be judged: {reasons}"
+
+
+def _chain(chain: Chain, run: Run, again: str) -> str:
+    follows = [f"{check.name}: {check.headline}" for check in chain.consequences]
+    lines = hang("follows", follows, indent=_INDENT, label_width=_LABELS, width=WIDTH)
+    return "\n".join([diagnose(chain.root, run, again=again), *lines])
 
 
 def _paragraph(text: str, width: int, ascii: bool) -> list[str]:  # noqa: A002, FBT001
@@ -150,7 +180,7 @@ def _rows(check: Check, run: Run, again: str, width: int, ascii: bool) -> list[s
         ("evidence", [line for line in evidence if line.rstrip() not in told], 2),
         ("traceback", trace, 4),
         ("samples", [cut(clean_columns(text, ascii=ascii), room, ascii=ascii) for text in check.samples], 0),
-        ("cause", [check.cause] if check.cause else [], 0),
+        ("cause", [str(check.cause), *check.cause.evidence] if check.cause else [], 0),
         ("ruled out", ruled_out, reason_at),
         ("remedy", remedy, 3 if len(remedy) > 1 else 0),
         ("intended?", [check.override] if check.override else [], 2),

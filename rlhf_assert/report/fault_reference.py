@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from rlhf_assert.checks.registry import found_by
 from rlhf_assert.training.backend import backends
 from rlhf_assert.training.faults import FAULTS, FaultKind
 from rlhf_assert.training.train import injectable
@@ -71,7 +72,7 @@ def faults_page() -> str:
             _default(known),
             ", ".join(sorted(known.algorithms)) if known.algorithms != every else "all",
             ", ".join(sorted(backend for backend, kinds in able.items() if name in kinds)),
-            ", ".join(known.found_by),
+            ", ".join(found_by(name)),
             "; ".join((*([] if known.abrupt else ["gradual"]), *([] if known.in_logs else ["unseen in logs"]))),
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -6,30 +6,31 @@ Formats: https://docs.github.com/actions/reference/workflows-and-actions/workflo
 from collections.abc import Iterable, Sequence
 
 from rlhf_assert.metrics import label
-from rlhf_assert.report.findings import without_name
 from rlhf_assert.report.live import seconds
-from rlhf_assert.report.outcome import Outcome, first_sign, mark, verdict_word
+from rlhf_assert.report.reported_causes import without_name
+from rlhf_assert.report.wording import first_sign, mark, verdict_word
+from rlhf_assert.verdict import Verdict
 
 LEVELS = {"CRIT": "error", "warn": "warning"}
 
 
-def annotations(outcomes: Iterable[Outcome], *, file: str = "", line: int | None = None) -> list[str]:
+def annotations(verdicts: Iterable[Verdict], *, file: str = "", line: int | None = None) -> list[str]:
     """Return an `::error` line for each failed check and a `::warning` line for each check that passed with warnings.
 
     Args:
-        outcomes: the judged runs.
+        verdicts: the judged runs.
         file: path, relative to the repository, that the annotations belong to; by default the run's scenario file.
         line: a line of that file.
     """
     lines = []
-    for outcome in outcomes:
-        where = file or str(outcome.run.info.get("file") or "")
-        for check in outcome.checks:
+    for verdict in verdicts:
+        where = file or str(verdict.run.info.get("file") or "")
+        for check in verdict.checks:
             level = LEVELS.get(mark(check))
             if level is None:
                 continue
             told = check.headline if level == "error" else f"{check.name} {without_name(check)}"
-            lines.append(annotation(level, told, title=f"{outcome.run.title}: {check.name}", file=where, line=line))
+            lines.append(annotation(level, told, title=f"{verdict.run.title}: {check.name}", file=where, line=line))
     return lines
 
 
@@ -40,7 +41,7 @@ def annotation(level: str, message: str, *, title: str = "", file: str = "", lin
     return f"::{level}{' ' if listed else ''}{listed}::{_escape(message)}"
 
 
-def step_summary(outcomes: Sequence[Outcome]) -> str:
+def step_summary(verdicts: Sequence[Verdict]) -> str:
     """Return a Markdown table with a row per run and, below it, what failed and how to repeat it."""
     lines = [
         "### rlhf health",
@@ -48,8 +49,8 @@ def step_summary(outcomes: Sequence[Outcome]) -> str:
         "| | scenario | seed | steps | time | failed | warnings | not judged | first sign |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for outcome in outcomes:
-        run, checks = outcome.run, outcome.checks
+    for verdict in verdicts:
+        run, checks = verdict.run, verdict.checks
         named = {word: [check.name for check in checks if mark(check) == word] for word in ("CRIT", "warn")}
         sign = first_sign(checks)
         cells = [
@@ -64,15 +65,15 @@ def step_summary(outcomes: Sequence[Outcome]) -> str:
             f"{label(sign.metric) or sign.kind} {sign.onset}" if sign else "",
         ]
         lines.append("| " + " | ".join(_escape_cell(cell) for cell in cells) + " |")
-    for outcome in outcomes:
-        if not outcome.failed:
+    for verdict in verdicts:
+        if not verdict.failures:
             continue
-        lines += ["", f"**{_escape_cell(outcome.run.title)}**, seed {outcome.run.seed}", ""]
-        for check in outcome.failed:
+        lines += ["", f"**{_escape_cell(verdict.run.title)}**, seed {verdict.run.seed}", ""]
+        for check in verdict.failures:
             cause = f" Cause: {check.cause}." if check.cause else ""
             lines.append(f"- {_escape_cell(check.headline + '.' + cause)}")
-        if outcome.replay:
-            lines += ["", "```", outcome.replay.replace("`", ""), "```"]
+        if verdict.replay:
+            lines += ["", "```", verdict.replay.replace("`", ""), "```"]
     return "\n".join(lines) + "\n"
 
 

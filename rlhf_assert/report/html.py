@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from rlhf_assert import __version__
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number, setting
@@ -16,10 +16,10 @@ from rlhf_assert.recording.recorder import decode_number
 from rlhf_assert.recording.run import Run, ordered
 from rlhf_assert.recording.series import Series
 from rlhf_assert.report.diagnosis import diagnose
-from rlhf_assert.report.outcome import mark, verdict_word, warnings
 from rlhf_assert.report.summary import facts
 from rlhf_assert.report.svg import chart
 from rlhf_assert.report.timing import phases
+from rlhf_assert.report.wording import mark, verdict_word, warnings
 
 STYLE = """
 :root { --ink: #1c2330; --soft: #667085; --line: #e3e7ee; --paper: #fff; --panel: #f7f8fa;

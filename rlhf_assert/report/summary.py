@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect.budget import Rates
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, share
 from rlhf_assert.recording.run import Run
 from rlhf_assert.report.curves import Curve, axis_of, draw
-from rlhf_assert.report.findings import findings, without_name
 from rlhf_assert.report.layout import clean, columns, cut, hang, pad
 from rlhf_assert.report.live import seconds
-from rlhf_assert.report.outcome import MARKS, Outcome, first_sign, gravest, mark, verdict_word
+from rlhf_assert.report.reported_causes import reported_causes, without_name
+from rlhf_assert.report.wording import MARKS, first_sign, gravest, mark, verdict_word
+from rlhf_assert.verdict import Verdict
 
-__all__ = ["Outcome", "block", "facts", "health_section", "table"]
+__all__ = ["Verdict", "block", "facts", "health_section", "table"]
 
 WIDTH = 100
 FEW = 3
@@ -27,7 +28,7 @@ LEARNING = ("reward", "reward_margin", "reward_accuracy", "loss")
 
 
 def health_section(
-    outcomes: Sequence[Outcome],
+    verdicts: Sequence[Verdict],
     *,
     width: int = WIDTH,
     ascii: bool = False,  # noqa: A002 - the word that users know
@@ -36,23 +37,23 @@ def health_section(
     """Return the lines of the health section, without its title; none if nothing was judged.
 
     Args:
-        outcomes: the judged runs.
+        verdicts: the judged runs.
         width: columns of the terminal; under 60 it counts as 60.
         ascii: use ASCII characters only.
         expected_false_alarms: how likely each run is flagged if it is sound, as
             `rlhf_assert.facts.detected.expected_false_alarms` tells it.
     """
-    if not outcomes:
+    if not verdicts:
         return []
     width = max(width, 60)
-    if len(outcomes) <= FEW:
+    if len(verdicts) <= FEW:
         lines: list[str] = []
-        for outcome in outcomes:
-            lines += [*([""] if lines else []), *block(outcome, width=width, ascii=ascii)]
+        for verdict in verdicts:
+            lines += [*([""] if lines else []), *block(verdict, width=width, ascii=ascii)]
     else:
-        lines = table(outcomes, width=width, ascii=ascii)
+        lines = table(verdicts, width=width, ascii=ascii)
     if expected_false_alarms is not None:
-        checks = sum(outcome.judged for outcome in outcomes)
+        checks = sum(verdict.judged for verdict in verdicts)
         lines += ["", *hang("alarms", [false_alarms(expected_false_alarms, checks)], label_width=12, width=width)]
     return lines
 
@@ -66,9 +67,9 @@ def false_alarms(expected: Sequence[Rates], checks: int) -> str:
     return f"{count(len(expected), 'run')}, {count(checks, 'check')}; {told}"
 
 
-def block(outcome: Outcome, *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
+def block(verdict: Verdict, *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
     """Return one run: its verdict and figures, then a row per check."""
-    run, checks = outcome.run, outcome.checks
+    run, checks = verdict.run, verdict.checks
     curves = {check.name: _curve(run, check, BLOCK_CELLS, ascii=ascii) for check in checks}
     name_width = max([columns(run.title), *(2 + columns(check.name) for check in checks)]) + 2
     ends_width = max((columns(curve.ends) for curve in curves.values() if curve), default=0)
@@ -84,8 +85,8 @@ def block(outcome: Outcome, *, width: int = WIDTH, ascii: bool = False) -> list[
             lines += [left.rstrip(), *hang("", [text] if text else [], label_width=name_width, width=width)]
         else:
             lines += hang(left, [text], label_width=columns(left), width=width)
-    if outcome.replay and outcome.failed:
-        lines.append(pad("  again", name_width) + outcome.replay)
+    if verdict.replay and verdict.failures:
+        lines.append(pad("  again", name_width) + verdict.replay)
     return [line.rstrip() for line in lines]
 
 
@@ -102,15 +103,15 @@ def facts(run: Run) -> str:
     return ", ".join(parts)
 
 
-def table(outcomes: Sequence[Outcome], *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
+def table(verdicts: Sequence[Verdict], *, width: int = WIDTH, ascii: bool = False) -> list[str]:  # noqa: A002
     """Return a row per scenario, then the findings by onset, then what passed everywhere and what was not judged.
 
     A check has a column of its own where some run failed it, warned or did not judge it; columns that do not fit are
     left out, the checks themselves are in the lines below.
     """
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(outcome.run.title, []).append(outcome)
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.run.title, []).append(verdict)
     marks = {name: _marks(group) for name, group in groups.items()}
     names = list(dict.fromkeys(check for found in marks.values() for check in found))
     everywhere = [name for name in names if all(found.get(name, "pass") == "pass" for found in marks.values())]
@@ -123,7 +124,7 @@ def table(outcomes: Sequence[Outcome], *, width: int = WIDTH, ascii: bool = Fals
             break
         varied.pop()
     lines = [cut(line, width, ascii=ascii) for line in lines]
-    return [*lines, *_findings(outcomes, width, ascii=ascii), *_rest(groups, everywhere, width, ascii=ascii)]
+    return [*lines, *_findings(verdicts, width, ascii=ascii), *_rest(groups, everywhere, width, ascii=ascii)]
 
 
 def _curve(run: Run, check: Check, cells: int, *, ascii: bool) -> Curve | None:  # noqa: A002
@@ -146,10 +147,10 @@ def _about_curve(check: Check) -> bool:
     return check.name == word or check.headline.startswith(f"{word} ")
 
 
-def _marks(group: Sequence[Outcome]) -> dict[str, str]:
+def _marks(group: Sequence[Verdict]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
-    for outcome in group:
-        for check in outcome.checks:
+    for verdict in group:
+        for check in verdict.checks:
             found.setdefault(check.name, []).append(mark(check))
     return {name: gravest(marks) for name, marks in found.items()}
 
@@ -158,13 +159,13 @@ def _rank(name: str, marks: Mapping[str, Mapping[str, str]]) -> int:
     return MARKS.index(gravest(found[name] for found in marks.values() if name in found))
 
 
-def _figures(groups: Mapping[str, Sequence[Outcome]], *, ascii: bool) -> tuple[list[str], list[list[str]]]:  # noqa: A002
+def _figures(groups: Mapping[str, Sequence[Verdict]], *, ascii: bool) -> tuple[list[str], list[list[str]]]:  # noqa: A002
     header = ["seeds", "steps", "time", "learns", "first sign"]
     rows = []
     for group in groups.values():
-        runs = [outcome.run for outcome in group]
-        sound = sum(verdict_word(outcome.checks) in ("PASS", "WARN") for outcome in group)
-        sign = first_sign(check for outcome in group for check in outcome.checks)
+        runs = [verdict.run for verdict in group]
+        sound = sum(verdict_word(verdict.checks) in ("PASS", "WARN") for verdict in group)
+        sign = first_sign(check for verdict in group for check in verdict.checks)
         rows.append(
             [
                 f"{sound}/{len(group)}",
@@ -207,33 +208,33 @@ def _lay_out(
     ]
 
 
-def _findings(outcomes: Sequence[Outcome], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
-    found = findings(outcomes)
-    if not found:
+def _findings(verdicts: Sequence[Verdict], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
+    causes = reported_causes(verdicts)
+    if not causes:
         return []
-    scenario_width = max(columns(finding.scenario) for finding in found) + 2
-    names = [name for finding in found for name in (finding.check, *(name for name, _ in finding.consequences))]
+    scenario_width = max(columns(cause.scenario) for cause in causes) + 2
+    names = [name for cause in causes for name in (cause.check, *(name for name, _ in cause.consequences))]
     check_width = max(columns(name) for name in names) + 2
-    replays = {outcome.run.title: outcome.replay for outcome in reversed(outcomes) if outcome.failed}
+    replays = {verdict.run.title: verdict.replay for verdict in reversed(verdicts) if verdict.failures}
     lines = [""]
-    for finding in found:
-        left = pad(finding.mark, 6) + pad(finding.scenario, scenario_width) + pad(finding.check, check_width)
-        lines += hang(left, [clean(finding.text, ascii=ascii)], label_width=columns(left), width=width)
-        for name, text in finding.consequences:
+    for cause in causes:
+        left = pad(cause.mark, 6) + pad(cause.scenario, scenario_width) + pad(cause.check, check_width)
+        lines += hang(left, [clean(cause.text, ascii=ascii)], label_width=columns(left), width=width)
+        for name, text in cause.consequences:
             left = " " * (6 + scenario_width) + pad("  " + name, check_width + 2)
             lines += hang(left, [clean(text, ascii=ascii)], label_width=columns(left), width=width)
     again = [replay for replay in dict.fromkeys(replays.values()) if replay]
     return [*lines, *([""] if again else []), *(f"again       {replay}" for replay in reversed(again))]
 
 
-def _rest(groups: Mapping[str, Sequence[Outcome]], everywhere: Sequence[str], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
+def _rest(groups: Mapping[str, Sequence[Verdict]], everywhere: Sequence[str], width: int, *, ascii: bool) -> list[str]:  # noqa: A002
     lines: list[str] = []
     if everywhere:
         lines += hang("passed", [", ".join(everywhere)], label_width=12, width=width)
     reasons: dict[tuple[str, str], dict[str, None]] = {}
     for scenario, group in groups.items():
-        for outcome in group:
-            for check in outcome.checks:
+        for verdict in group:
+            for check in verdict.checks:
                 if check.status in (Status.SKIPPED, Status.INSUFFICIENT):
                     reasons.setdefault((check.name, check.headline), {})[scenario] = None
     told = [

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rlhf_assert.checks import completion
+from rlhf_assert.checked import Concern
+from rlhf_assert.checks.registry import checks, found_by
 from rlhf_assert.detect import Detector, Severity
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.detect.settings import Settings, settings_of
 from rlhf_assert.recording.recorder import encode
 from rlhf_assert.recording.run import Run
-from rlhf_assert.training.faults import FAULTS, Fault
+from rlhf_assert.training.faults import Fault
 from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.signs import Sign, detector_signs, every_sign
 from rlhf_assert.verdict import judge
@@ -111,7 +112,7 @@ def judge_training(
     signs[ROWS] = tuple(sign for sign in signs[OURS] if sign.source in names)
     for name, detectors in contenders.items():
         signs[name] = detector_signs(run, detectors)
-    causes = tuple(dict.fromkeys(check.cause for check in verdict.failures if check.cause))
+    causes = tuple(dict.fromkeys(str(check.cause) for check in verdict.failures if check.cause))
     telling = {sign.source for sign in signs[ROWS]} if ablation else set()
     without = {name: every_sign(_without(run, name)) for name in telling}
     return Judged(training=training, run=run, signs=signs, causes=causes, without=without)
@@ -134,9 +135,10 @@ def score_fault(
     """Score what one contender told about a training with a fault."""
     fault = training.fault
     assert fault is not None
-    wanted = FAULTS[fault.kind].found_by
+    wanted = found_by(fault.kind)
+    endings = {spec.name for spec in checks() if Concern.ENDING in spec.concerns}
     # A crash that a fault does not bring about is a defect of who injects it, and no find.
-    expected = [sign for sign in signs if sign.source != completion.NAME or completion.NAME in wanted]
+    expected = [sign for sign in signs if sign.source not in endings or sign.source in wanted]
     grave = [sign for sign in expected if sign.severity >= severity]
     late = [sign for sign in grave if sign.told >= fault.onset]
     found = sorted((sign for sign in late if sign.onset >= fault.onset), key=lambda sign: sign.told)

@@ -8,28 +8,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rlhf_assert.check import Check, Status
-from rlhf_assert.checks import completion, learning
-from rlhf_assert.checks.checkpoints import judge_checkpoints
-from rlhf_assert.checks.completeness import NAME as COMPLETENESS
-from rlhf_assert.checks.data import judge_data
-from rlhf_assert.checks.entropy import judge_entropy
-from rlhf_assert.checks.gradients import judge_gradients
-from rlhf_assert.checks.kl import judge_kl
-from rlhf_assert.checks.objective import judge_objective
-from rlhf_assert.checks.optimizer import judge_optimizer
-from rlhf_assert.checks.reference import judge_reference
-from rlhf_assert.checks.resources import judge_resources
-from rlhf_assert.checks.rewards import judge_rewards
-from rlhf_assert.checks.rollout import judge_rollout
+from rlhf_assert.checked import Check, Status
+from rlhf_assert.checks.registry import checks
 from rlhf_assert.detect import Anomaly, Detector, Severity, discover
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.recording.run import Run
 from rlhf_assert.validation.prefix import prefix
-from rlhf_assert.verdict import Verdict, judge
-
-AT_THE_END = frozenset({completion.NAME, learning.NAME, COMPLETENESS})
-"""Checks that ask what the whole training came to: a part of it is not judged."""
+from rlhf_assert.verdict import Verdict, judge, judge_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +106,8 @@ def check_signs(run: Run, verdict: Verdict, detected: Iterable[Sign]) -> tuple[S
 
 def _told(run: Run, check: Check, anomaly: Anomaly, up_to: Callable[[int], Run]) -> int:
     """Return the first step up to which the record of the run gives this finding, by bisection."""
-    if check.name in AT_THE_END or anomaly.onset > run.steps:
+    at_the_end = {spec.name for spec in checks() if spec.at_the_end}
+    if check.name in at_the_end or anomaly.onset > run.steps:
         return max(run.steps, anomaly.onset)
     low, high = max(1, min(anomaly.onset, run.steps)), run.steps
     while low < high:
@@ -133,28 +119,13 @@ def _told(run: Run, check: Check, anomaly: Anomaly, up_to: Callable[[int], Run])
     return high
 
 
-ALONE: Mapping[str, Callable[[Run], Check]] = {
-    "kl": judge_kl,
-    "entropy": judge_entropy,
-    "gradients": judge_gradients,
-    "optimizer": judge_optimizer,
-    "objective": judge_objective,
-    "reference": judge_reference,
-    "rollout": judge_rollout,
-    "data": judge_data,
-    "rewards": judge_rewards,
-    "checkpoints": judge_checkpoints,
-    "resources": judge_resources,
-}
-"""Checks that can be asked alone, which spares a bisection all the others."""
-
-
 def _shows(run: Run, name: str, anomaly: Anomaly) -> bool:
-    checks = (ALONE[name](run),) if name in ALONE else judge(run).checks
-    check = next((check for check in checks if check.name == name), None)
+    specs = [spec for spec in checks() if spec.name == name]
+    verdict = judge_by(run, specs) if specs else judge(run)  # what no check owns has a check of its own in a log
+    check = next((check for check in verdict.checks if check.name == name), None)
     if check is None:
         return False
-    return any(found.kind == anomaly.kind and found.severity >= anomaly.severity for found in check.anomalies) or (
+    return any(shown.kind == anomaly.kind and shown.severity >= anomaly.severity for shown in check.anomalies) or (
         not anomaly.kind and check.status is Status.FAIL
     )
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
 from rlhf_assert.checks.checkpoints import judge_checkpoints
 from rlhf_assert.cli import main

@@ -4,14 +4,19 @@ import orjson
 import pytest
 
 from rlhf_assert import judge
-from rlhf_assert.check import Status
-from rlhf_assert.checks.actors import judge_actors
+from rlhf_assert.causes.explaining import explain
+from rlhf_assert.checked import Status
+from rlhf_assert.checks import actors as check
 from rlhf_assert.detect import Severity
 from rlhf_assert.recording.run import read_run
 
 ENGINE = {"id": "e", "class": "Engine", "state": "ALIVE", "restarts": 0, "pid": 7, "worker": True, "utilization": 0.6}
 OTHER = {**ENGINE, "id": "f", "pid": 8}
 DEAD = {**ENGINE, "state": "DEAD", "reason": "WORKER_DIED", "message": "connection error code 2", "ended": 50.0}
+
+
+def judge_actors(run, **options):
+    return explain(run, check.judge_actors(run, **options))
 
 
 def run_of(make_run, looks, *, status="completed", steps=20, error=None, lost=()):
@@ -41,7 +46,7 @@ def test_an_actor_that_died_is_named_and_is_the_cause_of_the_crash(make_run):
     assert (check.status, check.headline) == (Status.FAIL, "Engine (process 7) died: connection error code 2")
     assert len(check.anomalies) == 1
     chain = judge(run).chains[0]
-    assert chain.root.cause == "Engine (process 7) died: connection error code 2"
+    assert str(chain.root.cause) == "Engine (process 7) died: connection error code 2"
     assert {chain.root.name, *(one.name for one in chain.consequences)} >= {"completion", "actors"}
 
 
@@ -53,7 +58,7 @@ def test_the_first_to_die_is_the_cause(make_run):
     run = run_of(
         make_run, [(14, [ENGINE])], status="crashed", error={"type": "E", "message": "", "traceback": ""}, lost=core
     )
-    assert judge_actors(run).cause == "engine core died: EngineDeadError"
+    assert str(judge_actors(run).cause) == "engine core died: EngineDeadError"
 
 
 @pytest.mark.parametrize("reason", ["OUT_OF_SCOPE", "REF_DELETED", "RAY_KILL", "OWNER_DIED"])

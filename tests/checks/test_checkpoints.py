@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_assert.check import Status
-from rlhf_assert.checks.checkpoints import judge_checkpoints
+from rlhf_assert.causes.explaining import explain
+from rlhf_assert.checked import Status
+from rlhf_assert.checks import checkpoints
 from rlhf_assert.errors import UsageError
+
+
+def judge_checkpoints(run, **options):
+    return explain(run, checkpoints.judge_checkpoints(run, **options))
 
 
 def moved(weights, by, seed=1):
@@ -65,7 +70,7 @@ def test_a_truncated_file_fails(make_run, rows, tiny_weights, keep):
     file.write_bytes(file.read_bytes()[:keep])
     check = judge_fault(run)
     assert check.headline.startswith("checkpoint-40: model.safetensors: ")
-    assert check.cause == "the file was damaged when it was saved, or after"
+    assert str(check.cause) == "the file was damaged when it was saved, or after"
 
 
 def test_a_checkpoint_without_weights_fails(make_run, rows, tiny_weights):
@@ -83,7 +88,7 @@ def test_weights_that_never_moved_fail(make_run, rows, tiny_weights):
 def test_a_learning_rate_of_zero_is_the_cause(make_run, rows, tiny_weights):
     for row in rows:
         row["learning_rate"] = 0.0
-    assert "learning_rate is 0" in judge_fault(make_run(rows, weights={0: tiny_weights, 40: tiny_weights})).cause
+    assert "learning_rate is 0" in str(judge_fault(make_run(rows, weights={0: tiny_weights, 40: tiny_weights})).cause)
 
 
 def test_weights_that_had_no_gradient_need_not_move(make_run, rows, tiny_weights):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.completeness import judge_promised_metric, judge_promised_metrics
 
 

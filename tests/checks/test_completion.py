@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.completion import judge_completion
 
 USER_TRACEBACK = """Traceback (most recent call last):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.entropy import judge_entropy
-from rlhf_assert.checks.losses import judge_losses
-from rlhf_assert.checks.other_metrics import OWNED, judge_other_metrics
+from rlhf_assert.checks.other_metrics import judge_other_metrics
+from rlhf_assert.checks.registry import checks, checks_of
 from rlhf_assert.detect import Severity
 from rlhf_assert.metrics import METRICS
+from rlhf_assert.verdict import judge_by
+
+
+def judge_losses(run, **options):
+    return judge_by(run, checks_of("assert_losses_sound"), **options).checks
 
 
 def test_entropy_of_a_healthy_run_passes(make_run, rows):
@@ -61,7 +66,7 @@ def test_value_loss_is_measured_against_the_rewards(make_run, rows, first, rises
     if gravest is Severity.warning:
         assert signs[0].summary.startswith("210 at step 1")
         (failed,) = [one for one in judge_losses(run, fail_on=Severity.warning) if one.name == "value_loss"]
-        assert failed.cause.startswith("likely: the value head starts out of scale: value_loss 210 at step 1")
+        assert str(failed.cause).startswith("likely: the value head starts out of scale: value_loss 210 at step 1")
 
 
 def test_other_metrics_pass(make_run, rows):
@@ -85,4 +90,4 @@ def test_rewards_are_left_to_their_own_check_where_it_can_judge_them(make_run, r
 
 
 def test_owned_metrics_exist():
-    assert METRICS.keys() >= OWNED
+    assert METRICS.keys() >= {metric for spec in checks() for metric in spec.owns}

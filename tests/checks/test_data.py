@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.data import judge_data
 
 CONFIG = {"dataset_rows": 64, "per_device_train_batch_size": 8}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rlhf_assert import assert_system_sound
-from rlhf_assert.asserts import NotJudged, SystemUnsound
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert.detect import Severity
+from rlhf_assert.failures import NotJudged, SystemUnsound
 
 SOUND = {"moved": 5.9, "off": 0.0}
 BUSY = {"tokens": 500, "requests": 64, "preemptions": 0, "unfinished": 0}

@@ -3,8 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_assert.check import Status
-from rlhf_assert.checks.gradients import judge_gradients
+from rlhf_assert.causes.explaining import explain
+from rlhf_assert.checked import Status
+from rlhf_assert.checks import gradients
+
+
+def judge_gradients(run, **options):
+    return explain(run, gradients.judge_gradients(run, **options))
 
 
 def moved(weights):
@@ -19,7 +24,7 @@ def test_healthy_run_passes(make_run, rows, tiny_weights):
 def test_weights_that_never_move_fail_whatever_the_curves_say(make_run, rows, tiny_weights):
     check = judge_gradients(make_run(rows, weights={0: tiny_weights, 20: tiny_weights, 40: tiny_weights}))
     assert (check.status, check.headline) == (Status.FAIL, "no weight moved in 40 steps")
-    assert check.cause == "likely: the optimizer does not reach the weights: not a single one moved"
+    assert str(check.cause) == "likely: the optimizer does not reach the weights: not a single one moved"
 
 
 def test_learning_rate_of_zero(make_run, rows, tiny_weights):
@@ -28,7 +33,7 @@ def test_learning_rate_of_zero(make_run, rows, tiny_weights):
     config = {"learning_rate": 0.0}
     check = judge_gradients(make_run(rows, config=config, weights={0: tiny_weights, 40: tiny_weights}))
     assert check.status is Status.FAIL
-    assert check.cause == "learning_rate is 0: no weight can move"
+    assert str(check.cause) == "learning_rate is 0: no weight can move"
     assert check.remedy == ("learning_rate = 0.001",)
 
 
@@ -37,7 +42,7 @@ def test_learning_rate_of_zero_from_the_log_alone(make_run, rows):
         row["learning_rate"] = row["kl"] = 0.0
     check = judge_gradients(make_run(rows))
     assert check.status is Status.FAIL
-    assert check.cause == "learning_rate is 0: no weight can move"
+    assert str(check.cause) == "learning_rate is 0: no weight can move"
 
 
 def test_weights_that_moved_clear_a_kl_of_zero(make_run, rows, tiny_weights):

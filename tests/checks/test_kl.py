@@ -3,9 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_assert.check import Status
-from rlhf_assert.checks.kl import judge_kl
+from rlhf_assert.causes.explaining import explain
+from rlhf_assert.checked import Status
+from rlhf_assert.checks import kl
 from rlhf_assert.detect import Severity
+
+
+def judge_kl(run, **options):
+    return explain(run, kl.judge_kl(run, **options))
 
 
 def runaway(rows):
@@ -40,7 +45,7 @@ def test_runaway_reads_as_designed(make_run, rows):
     assert check.evidence[0].startswith(f"growth from step {onset}: x1.2")
     above = sum(row["kl"] > 1.0 for row in rows)
     assert check.evidence[-1] == f"above the limit since step {41 - above}, {above} of 40 rows"
-    assert check.cause == "likely: beta = 0.0, nothing pulls the policy to the reference"
+    assert str(check.cause) == "likely: beta = 0.0, nothing pulls the policy to the reference"
     assert check.remedy == ("beta = 0.04, and run again", "still there: learning_rate 0.001 → 0.0001")
 
 
@@ -71,7 +76,7 @@ def test_noised_reference(make_run, rows):
         row["kl"] += 0.95
     check = judge_kl(make_run(rows))
     assert check.headline == "kl 0.95 at step 1, where the policy still is the reference: must be 0"
-    assert check.cause.startswith("likely: the reference is not the policy it started from: kl is 0.95 at step 1")
+    assert str(check.cause).startswith("likely: the reference is not the policy it started from: kl is 0.95 at step 1")
 
 
 def test_nan_fails(make_run, rows):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.optimizer import judge_optimizer
 
 

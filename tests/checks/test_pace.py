@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.pace import find_slowdown
 from rlhf_assert.checks.resources import judge_resources
 from rlhf_assert.recording.run import read_run

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.reference import judge_reference
 
 STOOD = [("reference_fingerprint", 0, {"fingerprint": "a"}), ("reference_fingerprint", 40, {"fingerprint": "a"})]

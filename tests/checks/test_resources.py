@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.resources import judge_resources
 from rlhf_assert.detect import Severity
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Recorder, Run, read_run
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.checks.resume import judge_resume
 
 LAST, STEPS = 12, 24

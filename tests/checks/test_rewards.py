@@ -7,9 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from rlhf_assert.check import Status
-from rlhf_assert.checks.rewards import judge_rewards
+from rlhf_assert.causes.explaining import explain
+from rlhf_assert.checked import Status
+from rlhf_assert.checks import rewards
 from rlhf_assert.errors import UsageError
+
+
+def judge_rewards(run, **options):
+    return explain(run, rewards.judge_rewards(run, **options))
 
 
 def records(reward, *, steps=40, growth=0.3, sign=1.0, seed=0, function="my_reward"):
@@ -90,7 +95,7 @@ def test_a_constant_reward_fails(make_run, rows):
     run = make_run(rows, samples=records(lambda n, s, x: np.full(8, 0.5)))
     check = judge_fault(run)
     assert check.headline == "reward is constant: 0.50 in all 1280 completions, nothing to learn from"
-    assert "my_reward" in check.cause
+    assert "my_reward" in str(check.cause)
     assert judge_rewards(run, allow=["constant"]).status is Status.PASS
 
 
@@ -104,7 +109,7 @@ def test_a_reward_model_that_does_not_normalize_as_it_was_saved_fails(make_run, 
     check = judge_fault(make_run(rows, samples=constant, events=normalization(mean, std)))
     assert check.headline.startswith("rewards are normalized by mean ")
     assert check.headline.endswith("saved are mean 0.5 and deviation 2")
-    assert check.cause.startswith(f"the reward model normalizes by mean {mean:.3g} and deviation {std:.3g}, its")
+    assert str(check.cause).startswith(f"the reward model normalizes by mean {mean:.3g} and deviation {std:.3g}, its")
     assert check.anomalies[0].onset == 1
 
 
@@ -123,7 +128,7 @@ def test_a_reward_for_length_fails(make_run, rows):
     run = make_run(rows, samples=records(by_length, function="len_reward"))
     check = judge_fault(run)
     assert check.headline.startswith("reward follows length, not quality: r 0.9")
-    assert "rewards[0] len_reward, 100 % of the reward's variance" in check.cause
+    assert "rewards[0] len_reward, 100 % of the reward's variance" in str(check.cause)
     assert any("at equal length the reward rose" in line for line in check.evidence)
     assert len(check.samples) == 2
     assert check.override == 'assert_rewards_reliable(allow=["length"])'
@@ -139,7 +144,7 @@ def test_the_function_that_pays_for_length_is_named(make_run, rows):
 
     noise = np.random.default_rng(3)
     check = judge_fault(make_run(rows, samples=[spread(record, noise) for record in records(by_length)]))
-    assert "rewards[1] len_reward" in check.cause
+    assert "rewards[1] len_reward" in str(check.cause)
 
 
 def test_negated_advantages_fail(make_run, rows):
@@ -218,7 +223,7 @@ def test_preferences_are_judged_by_their_margin(make_run, algorithm):
     sound_run = make_run(preference_rows(lambda step: 0.1 * step), algorithm=algorithm)
     assert judge_rewards(sound_run).status is Status.PASS
     check = judge_fault(make_run(preference_rows(lambda step: 0.0), algorithm=algorithm))
-    assert check.cause == "likely: chosen and rejected answers are identical"
+    assert str(check.cause) == "likely: chosen and rejected answers are identical"
 
 
 def test_a_margin_that_is_no_number(make_run):

@@ -185,10 +185,10 @@ def test_processes_answer_as_one_process_does(write, sick, monkeypatch):
 
 
 def test_a_defect_of_ours_does_not_hide_the_other_logs(sound, sick, monkeypatch):
-    from rlhf_assert.judging import log_checks
+    from rlhf_assert.judging import answers
 
-    judge = log_checks.judge
-    monkeypatch.setattr(log_checks, "judge", lambda run: judge(run) if run.path == sound else 1 / 0)
+    judge = answers.judge
+    monkeypatch.setattr(answers, "judge", lambda run: judge(run) if run.path == sound else 1 / 0)
     result = call("check", sick, sound)
     assert "a defect of rlhf-assert, please report it: ZeroDivisionError" in " ".join(result.output.split())
     assert (result.exit_code, "1 of 2 judged" in result.output) == (2, True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.kl import judge_kl
 from rlhf_assert.detect import discover
 from rlhf_assert.detect.budget import Rates

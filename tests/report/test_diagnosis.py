@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.report.diagnosis import axis_line, diagnose
 from rlhf_assert.report.layout import columns
@@ -25,7 +25,7 @@ RUNAWAY = Check(
     metrics=("kl_div", "entropy"),
     anomalies=(anomaly(), anomaly(onset=31), anomaly("entropy", 33, Severity.warning)),
     evidence=("26 steps of growth from step 15, x1.26 a step, doubling every 3.0", "above the limit since step 31"),
-    cause="likely: beta = 0.0, nothing pulls the policy to the reference",
+    cause=Cause("beta = 0.0, nothing pulls the policy to the reference"),
     ruled_out=(
         ("reference moved", "weights hash equal at steps 0 and 40"),
         ("weights out of sync", "ratio at step 1 is 1.0000"),
@@ -161,7 +161,7 @@ CHECKS = st.builds(
     metrics=st.lists(METRICS, unique=True, max_size=4).map(tuple),
     anomalies=st.lists(ANOMALIES, max_size=4).map(tuple),
     evidence=st.lists(TEXTS, max_size=3).map(tuple),
-    cause=TEXTS,
+    cause=TEXTS.map(Cause),
     ruled_out=st.lists(st.tuples(TEXTS, TEXTS), max_size=3).map(tuple),
     remedy=st.lists(TEXTS, max_size=3).map(tuple),
     samples=st.lists(TEXTS, max_size=3).map(tuple),

@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Cause, Check, Status
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.detect.budget import Rates
-from rlhf_assert.report.findings import findings
 from rlhf_assert.report.layout import columns
-from rlhf_assert.report.outcome import Outcome, findings_of, mark, verdict_word
+from rlhf_assert.report.reported_causes import reported_causes
 from rlhf_assert.report.summary import health_section
+from rlhf_assert.report.wording import findings_of, mark, verdict_word
+from rlhf_assert.verdict import Verdict
 
 KL = Check(name="kl", status=Status.PASS, headline="kl 0.001 → 0.021", metrics=("kl_div",), note="limit 1.00")
 RESUME = Check(name="resume", status=Status.SKIPPED, headline="the scenario asks for no resume")
@@ -21,14 +22,14 @@ def anomaly(metric, onset, severity=Severity.critical, summary="grew", kind="x")
     return Anomaly(kind=kind, metric=metric, severity=severity, onset=onset, summary=summary)
 
 
-def failure(name, metric, onset, cause="", headline="", more=()):
+def failure(name, metric, onset, cause="", headline="", more=(), certainty="likely"):
     return Check(
         name=name,
         status=Status.FAIL,
         headline=headline or f"{name} runaway from step {onset}",
         metrics=(metric,),
         anomalies=(anomaly(metric, onset), *more),
-        cause=cause,
+        cause=Cause(cause, certainty) if cause else None,
     )
 
 
@@ -55,7 +56,7 @@ def run_of(make_run):
 
 
 def test_one_run_is_a_block(run_of):
-    assert health_section([Outcome(run_of(), (ENDED, KL, RESUME))]) == [
+    assert health_section([Verdict(run_of(), (ENDED, KL, RESUME))]) == [
         "trl-grpo      PASS  20 steps, 5.4 s, seed 0, monitor 0.9 %",
         "  completion  PASS  20 steps",
         "  kl          PASS  ▁▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███   0.001 → 0.020   limit 1.00",
@@ -64,7 +65,7 @@ def test_one_run_is_a_block(run_of):
 
 
 def test_a_failed_block_says_what_and_how_to_repeat_it(run_of):
-    lines = health_section([Outcome(run_of(), (failure("kl", "kl_div", 15), WARNED), "pytest -k x")])
+    lines = health_section([Verdict(run_of(), (failure("kl", "kl_div", 15), WARNED), "pytest -k x")])
     assert lines == [
         "trl-grpo   FAIL  20 steps, 5.4 s, seed 0, monitor 0.9 %",
         "  kl       CRIT  ▁▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███   0.001 → 0.020   runaway from step 15",
@@ -75,16 +76,16 @@ def test_a_failed_block_says_what_and_how_to_repeat_it(run_of):
 
 def test_a_run_that_did_not_end_says_so(make_run):
     run = make_run([{"kl": 0.0}], status="timeout", steps=40)
-    assert "timeout after 1 step of 40" in health_section([Outcome(run, (KL,))])[0]
+    assert "timeout after 1 step of 40" in health_section([Verdict(run, (KL,))])[0]
 
 
 def test_several_seeds_are_a_table(run_of):
-    sound = [Outcome(run_of("trl-ppo", seed), (ENDED, KL, RESUME)) for seed in range(2)]
-    warned = Outcome(run_of("trl-ppo", 2), (ENDED, KL, WARNED, RESUME))
+    sound = [Verdict(run_of("trl-ppo", seed), (ENDED, KL, RESUME)) for seed in range(2)]
+    warned = Verdict(run_of("trl-ppo", 2), (ENDED, KL, WARNED, RESUME))
     sick = [
-        Outcome(
+        Verdict(
             run_of("my-grpo", seed),
-            (ENDED, failure("kl", "kl_div", 15 - seed, "likely: beta = 0.0"), RESUME),
+            (ENDED, failure("kl", "kl_div", 15 - seed, "beta = 0.0"), RESUME),
             f"pytest --rlhf-seed={seed}",
         )
         for seed in range(2)
@@ -106,12 +107,12 @@ def test_several_seeds_are_a_table(run_of):
 
 def test_one_cause_is_counted_once_and_ordered_by_onset(run_of):
     checks = (
-        failure("kl", "kl_div", 15, "likely: the reward follows length", "kl runaway from step 15"),
-        failure("rewards", "reward", 9, "likely: the reward follows length", "reward follows length"),
-        failure("loss", "loss", 2, "possibly a bad batch"),
-        failure("metrics", "ratio", 3, "possibly a bad batch", more=(anomaly("response_length", 5, summary="rose"),)),
+        failure("kl", "kl_div", 15, "the reward follows length", "kl runaway from step 15"),
+        failure("rewards", "reward", 9, "the reward follows length", "reward follows length"),
+        failure("loss", "loss", 2, "a bad batch", certainty="possible"),
+        failure("metrics", "ratio", 3, "a bad batch", "", (anomaly("response_length", 5, summary="rose"),), "possible"),
     )
-    found = findings([Outcome(run_of(), checks)])
+    found = reported_causes([Verdict(run_of(), checks)])
     assert [(one.check, one.onset) for one in found] == [("loss", 2), ("metrics", 3), ("rewards", 9)]
     assert found[1].consequences == (("length", "rose"),)
     assert found[2].consequences == (("kl", "runaway from step 15; the same cause, counted once"),)
@@ -119,13 +120,13 @@ def test_one_cause_is_counted_once_and_ordered_by_onset(run_of):
 
 
 def test_the_number_of_false_alarms_is_told_only_where_it_is_known(run_of):
-    outcome = Outcome(run_of(), (ENDED, KL, RESUME))
-    assert not any(line.startswith("alarms") for line in health_section([outcome]))
-    told = health_section([outcome, outcome], expected_false_alarms=[Rates(0.05, 0.005), Rates()])
+    verdict = Verdict(run_of(), (ENDED, KL, RESUME))
+    assert not any(line.startswith("alarms") for line in health_section([verdict]))
+    told = health_section([verdict, verdict], expected_false_alarms=[Rates(0.05, 0.005), Rates()])
     assert told[-1] == (
         "alarms      2 runs, 4 checks; at most 0.05 false warnings, 0.005 criticals expected at this budget"
     )
-    told = health_section([outcome], expected_false_alarms=[Rates()])
+    told = health_section([verdict], expected_false_alarms=[Rates()])
     assert told[-1] == "alarms      1 run, 2 checks; no check drew on the false-alarm budget"
 
 
@@ -142,8 +143,8 @@ def test_nothing_judged_is_no_pass():
 def test_lines_fit_the_terminal(run_of, width, plain, runs):
     words = "a long headline of many words " * 5
     checks = (ENDED, failure("kl", "kl_div", 3, words, words), WARNED, dataclasses.replace(RESUME, headline=words))
-    outcomes = [Outcome(run_of(f"scenario-{number}"), checks) for number in range(runs)]
-    lines = health_section(outcomes, width=width, ascii=plain)
+    verdicts = [Verdict(run_of(f"scenario-{number}"), checks) for number in range(runs)]
+    lines = health_section(verdicts, width=width, ascii=plain)
     assert max(columns(line) for line in lines) <= width
     assert not plain or "".join(lines).isascii()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import scenarios_in_file
 from rlhf_assert.verdict import judge

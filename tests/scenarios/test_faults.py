@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario, scenarios_in_file
@@ -158,7 +158,7 @@ def test_a_fault_fails_with_its_cause(
     verdict = verdict_of(fault)
     assert verdict.status is Status.FAIL
     root = verdict.chains[0].root
-    assert (root.name, headline in root.headline, cause in root.cause) == (check, True, True), root
+    assert (root.name, headline in root.headline, cause in str(root.cause)) == (check, True, True), root
     assert root.remedy
     if fault != "raising-reward":
         assert verdict.run.status == "completed"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Run, judge
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
 from rlhf_assert.errors import MissingDependency
 from rlhf_assert.training.runner import Runner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rlhf_assert.checks.registry import found_by
 from rlhf_assert.errors import UsageError
 from rlhf_assert.training.faults import (
     FAULTS,
@@ -25,7 +26,7 @@ def test_every_fault_makes_sense_and_survives_its_text_form(kind: str) -> None:
     assert decode_fault(encode_fault(fault)) == fault
     assert known.algorithms
     assert known.algorithms <= ALGORITHMS
-    assert known.found_by
+    assert found_by(kind)
     assert ("{}" in known.summary) == bool(known.unit)
     assert f"{fault.magnitude:g}" in describe_fault(fault) or not known.unit
 

@@ -7,12 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
+from rlhf_assert.checks.registry import checks
 from rlhf_assert.detect import Severity
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.facts.detected import anomalies_in
 from rlhf_assert.recording.run import Run
-from rlhf_assert.validation.signs import ALONE, detector_signs, every_sign
-from rlhf_assert.verdict import judge
+from rlhf_assert.validation.signs import detector_signs, every_sign
+from rlhf_assert.verdict import judge, judge_by
 
 MakeRun = Callable[..., Run]
 
@@ -102,6 +103,7 @@ def test_a_check_of_the_whole_run_could_have_told_when_its_evidence_sufficed(
 def test_a_check_that_is_asked_alone_says_what_it_says_among_all(make_run: Callable[..., Run]) -> None:
     run = make_run([{"reward": 0.1 + 0.01 * step, "kl": 0.01, "grad_norm": 0.5} for step in range(20)])
     together = {check.name: (check.status, check.anomalies) for check in judge(run).checks}
-    for name, check in ALONE.items():
-        alone = check(run)
-        assert (alone.name, alone.status, alone.anomalies) == (name, *together[name])
+    for spec in checks():
+        if spec.name in together:
+            (alone,) = judge_by(run, [spec]).checks
+            assert (alone.name, alone.status, alone.anomalies) == (spec.name, *together[spec.name])

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from rlhf_assert import Recorder, Run, Scenario, judge, read_run, scenario
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.errors import UsageError
 from rlhf_assert_openrlhf.backend import BACKEND
 from rlhf_assert_openrlhf.context import Context

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert import Recorder, read_run
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.engine import judge_engine
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import canary

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlhf_assert import Run, judge, scenario
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario
 from rlhf_assert_openrlhf.environment import Environment
@@ -67,4 +67,4 @@ def test_normalized_rewards_are_recorded_and_judged(train: Callable[..., Run]) -
     (check,) = [check for check in judge(run).checks if check.name == "rewards"]
     assert check.status is (Status.PASS if sound else Status.FAIL)
     if not sound:
-        assert check.cause.startswith("the reward model normalizes by mean")
+        assert str(check.cause).startswith("the reward model normalizes by mean")

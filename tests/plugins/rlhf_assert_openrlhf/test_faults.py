@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert.causes.hypothesis import onset
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import Fault, parse_fault
 from rlhf_assert.training.runner import Runner
@@ -116,7 +116,7 @@ def test_a_fault_fails_with_its_cause(train: Callable[..., Run], case: Case) -> 
     assert case.check in failed, list(failed)
     check = failed[case.check]
     assert case.headline in check.headline
-    assert case.cause in check.cause
+    assert case.cause in str(check.cause)
     told = [begun for name, check in failed.items() if name != "actors" and (begun := onset(check)) is not None]
     assert min(told, default=fault.onset) >= fault.onset  # nothing is said to be wrong before it is
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert import Recorder, Run, read_run
-from rlhf_assert.check import Status
+from rlhf_assert.checked import Status
 from rlhf_assert.checks.data import judge_data
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import supervised

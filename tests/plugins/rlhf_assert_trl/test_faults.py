@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from rlhf_assert.causes.hypothesis import onset
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
+from rlhf_assert.checks.registry import found_by
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import FAULTS, Fault, make_fault
@@ -120,7 +121,7 @@ def course(run: Run, before: int) -> list[Any]:
 def test_a_fault_is_found_by_the_right_check(train: Callable[..., Run], kind: str, scenario: str) -> None:
     fault = fault_of(kind)
     failed = failures(train(scenario, fault))
-    right = {name: check for name, check in failed.items() if name in FAULTS[kind].found_by}
+    right = {name: check for name, check in failed.items() if name in found_by(kind)}
     assert right, f"failed: {list(failed)}"
     told = [begun for check in failed.values() if (begun := onset(check)) is not None]
     assert min(told, default=fault.onset) >= fault.onset  # nothing is said to be wrong before it is

@@ -1,48 +1,24 @@
-"""What reports are made of: the outcomes of runs, and the words for them."""
+"""The words that every report uses for what a check came to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rlhf_assert.check import Check, Status
+from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect import Anomaly, Severity
-from rlhf_assert.recording.run import Run
 
-MARKS = ("CRIT", "warn", "few", "skip", "pass")
-"""The words for a check, the gravest first: failed; passed with warnings; too little data; no input; passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One judged run.
-
-    Attributes:
-        run: the run.
-        checks: what was judged, in the order in which reports list it.
-        replay: the command that repeats the run; empty where none is known.
-    """
-
-    run: Run
-    checks: Sequence[Check]
-    replay: str = ""
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """The checks that failed."""
-        return tuple(check for check in self.checks if check.status is Status.FAIL)
-
-    @property
-    def judged(self) -> int:
-        """How many checks judged something."""
-        return sum(check.status in (Status.PASS, Status.FAIL) for check in self.checks)
+MARKS = ("CRIT", "err", "warn", "few", "skip", "pass")
+"""The words for a check, the gravest first: failed; failed to judge; passed with warnings; too little data; no input;
+passed."""
 
 
 def mark(check: Check) -> str:
     """Return the word of `MARKS` for a check."""
     if check.status is Status.FAIL:
         return "CRIT"
+    if check.status is Status.ERROR:
+        return "err"
     if check.status is Status.SKIPPED:
         return "skip"
     if check.status is Status.INSUFFICIENT:
@@ -63,7 +39,7 @@ def gravest(marks: Iterable[str]) -> str:
 def verdict_word(checks: Sequence[Check]) -> str:
     """Return `FAIL`, `WARN`, `PASS`, or `NONE` where nothing was judged."""
     marks = [mark(check) for check in checks]
-    if "CRIT" in marks:
+    if "CRIT" in marks or "err" in marks:
         return "FAIL"
     if "warn" in marks:
         return "WARN"

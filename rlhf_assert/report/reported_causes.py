@@ -11,15 +11,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rlhf_assert.check import Check
+from rlhf_assert.checked import Check
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import label
-from rlhf_assert.report.outcome import Outcome, mark, warnings
+from rlhf_assert.report.wording import mark, warnings
 from rlhf_assert.verdict import Chain, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReportedCause:
     """One cause in one scenario.
 
     Attributes:
@@ -39,33 +39,33 @@ class Finding:
     consequences: tuple[tuple[str, str], ...] = ()
 
 
-def findings(outcomes: Sequence[Outcome]) -> tuple[Finding, ...]:
+def reported_causes(verdicts: Sequence[Verdict]) -> tuple[ReportedCause, ...]:
     """Return what was found, failures before warnings, each by onset."""
-    found: list[Finding] = []
-    for scenario in dict.fromkeys(outcome.run.title for outcome in outcomes):
-        found += _of_scenario(scenario, [outcome for outcome in outcomes if outcome.run.title == scenario])
-    return tuple(sorted(found, key=lambda finding: (finding.mark != "CRIT", finding.onset)))
+    causes: list[ReportedCause] = []
+    for scenario in dict.fromkeys(verdict.run.title for verdict in verdicts):
+        causes += _of_scenario(scenario, [verdict for verdict in verdicts if verdict.run.title == scenario])
+    return tuple(sorted(causes, key=lambda cause: (cause.mark != "CRIT", cause.onset)))
 
 
-def _of_scenario(scenario: str, outcomes: Sequence[Outcome]) -> list[Finding]:
-    failed: dict[str, list[tuple[Outcome, Chain]]] = {}
-    warned: dict[str, list[tuple[Outcome, Check]]] = {}
-    for outcome in outcomes:
-        for chain in Verdict(outcome.run, tuple(outcome.checks)).chains:
-            failed.setdefault(chain.root.name, []).append((outcome, chain))
-        for check in outcome.checks:
+def _of_scenario(scenario: str, verdicts: Sequence[Verdict]) -> list[ReportedCause]:
+    failed: dict[str, list[tuple[Verdict, Chain]]] = {}
+    warned: dict[str, list[tuple[Verdict, Check]]] = {}
+    for verdict in verdicts:
+        for chain in verdict.chains:
+            failed.setdefault(chain.root.name, []).append((verdict, chain))
+        for check in verdict.checks:
             if mark(check) == "warn":
-                warned.setdefault(check.name, []).append((outcome, check))
+                warned.setdefault(check.name, []).append((verdict, check))
     found = []
     for name, chains in failed.items():
         lead = min((chain for _, chain in chains), key=lambda chain: _onset(chain.root))
-        seeds = _seeds([outcome for outcome, _ in chains], outcomes)
-        text = _join(without_name(lead.root), seeds, lead.root.cause)
-        found.append(Finding("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
+        seeds = _seeds([verdict for verdict, _ in chains], verdicts)
+        text = _join(without_name(lead.root), seeds, str(lead.root.cause or ""))
+        found.append(ReportedCause("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
     for name, checks in warned.items():
         first = min((check for _, check in checks), key=_onset)
-        text = _join(without_name(first), _seeds([outcome for outcome, _ in checks], outcomes))
-        found.append(Finding("warn", scenario, name, text, _onset(first)))
+        text = _join(without_name(first), _seeds([verdict for verdict, _ in checks], verdicts))
+        found.append(ReportedCause("warn", scenario, name, text, _onset(first)))
     return found
 
 
@@ -110,10 +110,10 @@ def _told(check: Check, anomaly: Anomaly) -> str:
     return anomaly.summary if word == check.name else f"{word} {anomaly.summary}".lstrip()
 
 
-def _seeds(those: Iterable[Outcome], every: Sequence[Outcome]) -> str:
+def _seeds(those: Iterable[Verdict], every: Sequence[Verdict]) -> str:
     if len(every) < 2:
         return ""
-    seeds = [str(outcome.run.seed) for outcome in those]
+    seeds = [str(verdict.run.seed) for verdict in those]
     if len(seeds) == len(every):
         return f"all {len(every)} seeds"
     return f"seed {seeds[0]} only" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
