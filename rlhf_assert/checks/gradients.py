@@ -23,7 +23,7 @@ from rlhf_assert.facts.saved_weights import weights_moved
 from rlhf_assert.failures import GradientAnomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
 from rlhf_assert.recording.run import Run
 
 UNMOVED = "unmoved-weights"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
 
 
 class Severity(IntEnum):

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from rlhf_assert.facts.fact import fact
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
 from rlhf_assert.recording.run import Run
 
 TOLERANCE = 0.05

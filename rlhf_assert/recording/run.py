@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
-from rlhf_assert.recording.recorder import FORMAT, decode_number
+from rlhf_assert.recording.encoding import decode_number
+from rlhf_assert.recording.recorder import FORMAT
 from rlhf_assert.recording.rows import ColumnRows
 from rlhf_assert.recording.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.recording.run.Row` is its public place
 from rlhf_assert.recording.series import FloatArray, IntArray, Series

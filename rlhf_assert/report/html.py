@@ -12,7 +12,7 @@ from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number, setting
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
 from rlhf_assert.recording.run import Run, ordered
 from rlhf_assert.recording.series import Series
 from rlhf_assert.report.diagnosis import diagnose

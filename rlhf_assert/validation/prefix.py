@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from rlhf_assert.recording.recorder import write_json
+from rlhf_assert.recording.files import write_json
 from rlhf_assert.recording.run import Run, read_run
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from rlhf_assert.errors import RecordingError
-from rlhf_assert.recording.recorder import AppendOnlyFile, Recorder, as_number, dump_line
+from rlhf_assert.recording.encoding import as_number, dump_line
+from rlhf_assert.recording.files import AppendOnlyFile
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 
 
