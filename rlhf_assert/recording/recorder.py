@@ -18,6 +18,7 @@ from typing import Any, Literal
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
 from rlhf_assert.recording.encoding import all_finite, as_number, dump_line, encode, encode_number
+from rlhf_assert.recording.events import Event, encode_event
 from rlhf_assert.recording.files import AppendOnlyFile, write_json
 
 FORMAT = 1
@@ -126,9 +127,15 @@ class Recorder:
         if lines and self.rank == 0:
             self._file("samples").append(b"".join(lines))
 
-    def event(self, name: str, step: int | None = None, **fields: Any) -> None:
-        """Append a lifecycle event."""
-        self.append("events", {"event": name, "step": step, "time": time.time(), **fields})
+    def event(self, event: Event) -> None:
+        """Append an event; its time is now, unless it brings its own."""
+        if self.rank != 0:
+            return
+        record = encode_event(event)
+        if record.get("time") is None:
+            record["time"] = time.time()
+        plain = len(record) == 3  # event, step and time: nothing in it to encode
+        self._file("events").append(dump_line(record if plain else encode(record)))
 
     def resources(self, usage: Mapping[str, Any]) -> None:
         """Append one resource sample of this rank; ranks above 0 write `resources.rankN.jsonl`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
 from rlhf_assert.recording.encoding import decode_number
+from rlhf_assert.recording.events import Event, decode_event
 from rlhf_assert.recording.recorder import FORMAT
 from rlhf_assert.recording.rows import ColumnRows
 from rlhf_assert.recording.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.recording.run.Row` is its public place
 from rlhf_assert.recording.series import FloatArray, IntArray, Series
 from rlhf_assert.training.faults import Fault, decode_fault
+
+E = TypeVar("E", bound=Event)
 
 BESIDE = ("actors/", "engine/", "optimizer/", "packing/", "rollout/", "timing/")
 """The beginnings of what is recorded of a distributed training beside its metrics, which have no canonical name."""
@@ -75,7 +78,7 @@ class Run:
         series: canonical name -> series.
         original: the framework's own key -> series, mapped or not.
         unmapped: the keys that no alias table knows, without those that are recorded `BESIDE`.
-        events: the lifecycle events in order.
+        events: what happened, in order; see `rlhf_assert.recording.events`. `events_of` gives those of one kind.
         torn_lines: lines that were incomplete or no JSON, and dropped.
     """
 
@@ -85,7 +88,7 @@ class Run:
     series: Mapping[str, Series]
     original: Mapping[str, Series]
     unmapped: tuple[str, ...]
-    events: tuple[Mapping[str, Any], ...]
+    events: tuple[Event, ...]
     torn_lines: int = 0
 
     def __repr__(self) -> str:
@@ -107,6 +110,11 @@ class Run:
     def scenario(self) -> str:
         """Name of the scenario; the folder's name for a run that no scenario made."""
         return str(self.info.get("scenario") or self.path.name)
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm, for example `grpo`; empty if it is unknown."""
+        return str(self.info.get("algorithm") or "")
 
     @property
     def fault(self) -> Fault | None:
@@ -161,6 +169,18 @@ class Run:
         """Wall-clock seconds between the start and the end (or the last row) of the run."""
         return float(self.info.get("finished", self.info["started"])) - float(self.info["started"])
 
+    def events_of(self, kind: type[E]) -> tuple[E, ...]:
+        """Return the events of one kind in order, for example `run.events_of(Update)`."""
+        found: Any = self._events_by_kind.get(kind, ())  # by exact type, so all of them are of kind E
+        return tuple(found)
+
+    @cached_property
+    def _events_by_kind(self) -> Mapping[type[Event], list[Event]]:
+        by_kind: dict[type[Event], list[Event]] = {}
+        for event in self.events:
+            by_kind.setdefault(type(event), []).append(event)
+        return by_kind
+
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         """The checkpoint folders in the order of their steps, the step-0 weights (`initial_weights`) left out."""
@@ -210,7 +230,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         if record is None:
             torn += 1
         else:
-            events.append(record)
+            events.append(decode_event(record))
     return Run(
         path=folder,
         info=info,
