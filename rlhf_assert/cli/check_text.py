@@ -49,7 +49,7 @@ def header(run: Run) -> list[str]:
     """Return what stands beside the name: the algorithm, rows, steps and metrics; a line for each subject."""
     extent = f", steps {run.extent[0]} to {run.extent[1]}" if len(run.rows) else ""
     rows = f"{count(len(run.rows), 'row')}{extent}, {count(len(run.series), 'metric')}"
-    algorithm = str(run.info.get("algorithm") or "").upper()
+    algorithm = run.algorithm.upper()
     if "log" not in run.info:
         return [f"{run.scenario}, {algorithm or 'UNKNOWN ALGORITHM'}; {rows}", facts(run)]
     told = f"{algorithm}, judged by its keys" if algorithm else "algorithm not told by its keys"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
 from rlhf_assert.recording.encoding import all_finite, as_number, dump_line, encode, encode_number
-from rlhf_assert.recording.events import Event, encode_event
+from rlhf_assert.recording.events import Event, decode_event, encode_event
 from rlhf_assert.recording.files import AppendOnlyFile, write_json
 
 FORMAT = 1
@@ -127,10 +127,12 @@ class Recorder:
         if lines and self.rank == 0:
             self._file("samples").append(b"".join(lines))
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | str, step: int | None = None, **fields: Any) -> None:
         """Append an event; its time is now, unless it brings its own."""
         if self.rank != 0:
             return
+        if isinstance(event, str):
+            event = decode_event({"event": event, "step": step, **fields})
         record = encode_event(event)
         if record.get("time") is None:
             record["time"] = time.time()
