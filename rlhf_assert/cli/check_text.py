@@ -22,6 +22,7 @@ from rlhf_assert.verdict import Verdict
 
 SHOWN_KEYS = 8
 LONGEST_KEY = 60
+LONGEST_EVENT = 160
 SUGGESTED_FROM = 200
 """Unknown keys that are compared with the known ones for a typing error, at most."""
 
@@ -75,6 +76,9 @@ def full(verdict: Verdict, style: Style) -> str:
         lines += _row("left out", [left], style)
     if run.torn_lines:
         lines += _row("dropped", [f"{count(run.torn_lines, 'line')} that were cut off or no record"], style)
+    if run.unreadable:
+        first = cut(str(run.unreadable[0]), LONGEST_EVENT)
+        lines += _row("unreadable", [f"{count(len(run.unreadable), 'event')}; the first is {first}"], style)
     counted = list(marks.values())
     total = (
         f"{counted.count('CRIT')} critical, {count(counted.count('warn'), 'warning')}, {len(passed)} passed, "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
 from rlhf_assert.recording.encoding import decode_number
-from rlhf_assert.recording.events import Event, decode_event
+from rlhf_assert.recording.events import Event, Unreadable, decode_event
 from rlhf_assert.recording.recorder import FORMAT
 from rlhf_assert.recording.rows import ColumnRows
 from rlhf_assert.recording.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.recording.run.Row` is its public place
@@ -173,6 +173,11 @@ class Run:
         """Return the events of one kind in order, for example `run.events_of(Update)`."""
         found: Any = self._events_by_kind.get(kind, ())  # by exact type, so all of them are of kind E
         return tuple(found)
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The events whose fields are not of their types; each names its event and the field."""
+        return self.events_of(Unreadable)
 
     @cached_property
     def _events_by_kind(self) -> Mapping[type[Event], list[Event]]:
