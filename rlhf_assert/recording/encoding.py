@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 
 def as_number(value: Any) -> float | str | None:
     """Return a logged value as a float, None as None, and text that is no number as text.
@@ -48,6 +50,15 @@ def decode_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+def is_plain(record: Mapping[str, Any]) -> bool:
+    """Return whether `encode` would leave a record as it is: it holds finite numbers and text, and nothing within."""
+    for value in record.values():
+        kind = type(value)
+        if (kind is not float or value - value != 0.0) and kind not in _PLAIN:
+            return False
+    return True
 
 
 def encode(value: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
-from rlhf_assert.recording.encoding import all_finite, as_number, dump_line, encode, encode_number
+from rlhf_assert.recording.encoding import all_finite, as_number, dump_line, encode, encode_number, is_plain
 from rlhf_assert.recording.events import Event, decode_event, encode_event
 from rlhf_assert.recording.files import AppendOnlyFile, write_json
 
@@ -136,8 +136,7 @@ class Recorder:
         record = encode_event(event)
         if record.get("time") is None:
             record["time"] = time.time()
-        plain = len(record) == 3  # event, step and time: nothing in it to encode
-        self._file("events").append(dump_line(record if plain else encode(record)))
+        self._file("events").append(dump_line(record if is_plain(record) else encode(record)))
 
     def resources(self, usage: Mapping[str, Any]) -> None:
         """Append one resource sample of this rank; ranks above 0 write `resources.rankN.jsonl`."""

@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import json
 import math
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ from rlhf_assert.recording.events.lines import on_disk
 from rlhf_assert.report.html import page
 
 INPUTS = Path(__file__).parents[1] / "golden" / "inputs"
-EXAMPLES = int(os.environ.get("RLHF_ASSERT_FUZZ", "0")) or None
 
 JSON = st.recursive(
     st.none()
@@ -206,7 +204,7 @@ def test_a_run_counts_the_events_that_it_cannot_read(make_run, rows) -> None:
 
 
 @given(LINES | st.dictionaries(st.sampled_from(["event", "step", "time", "x"]), JSON))
-@settings(max_examples=EXAMPLES or 400)
+@settings(max_examples=400)
 def test_no_record_makes_decode_raise(record: dict[str, Any]) -> None:
     event = decode_event(record)
     again = decode_event(encode_event(event))
@@ -220,9 +218,7 @@ def test_no_record_makes_decode_raise(record: dict[str, Any]) -> None:
     algorithm=st.sampled_from(["ppo", "grpo", "rloo", "dpo", "kto", "online-dpo", "reinforce_baseline", ""]),
     status=st.sampled_from(["completed", "crashed", "stopped", "timeout"]),
 )
-@settings(
-    max_examples=EXAMPLES or 60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_events_make_a_verdict_raise(
     lines: list[dict[str, Any]], algorithm: str, status: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_assert import Recorder, read_run
-from rlhf_assert.recording.events import AnomalyFound, Resume, SamplesUnavailable, TrainBegin, Update
+from rlhf_assert.recording.events import AnomalyFound, Resume, SamplesUnavailable, TrainBegin, Unknown, Update
 from rlhf_assert_openrlhf.backend import name_checkpoints
 from rlhf_assert_openrlhf.ending import last_error
 from rlhf_assert_openrlhf.feed import Feed
@@ -131,3 +131,16 @@ def test_the_last_exception_of_an_output_is_its_error(tmp_path: Path) -> None:
     assert last_error(output) == "ShapeError: expected 3"
     output.write_text("one\ntwo\n")
     assert last_error(output) == "two"
+
+
+def test_an_event_that_is_not_as_it_should_be_is_kept_as_it_came(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    recording.tell_event("actors", "last", actors="none", window=float("nan"))
+    recording.tell_event("of_a_newer_version", 3, value=float("inf"))
+    Feed(feed, recorder).take()
+    recorder.finish("completed")
+    run = read_run(tmp_path / "run")
+    assert [str(event) for event in run.unreadable] == ['event actors: actors: a list is expected, not "none"']
+    assert run.unreadable[0].record["window"] == "nan"
+    (unknown,) = run.events_of(Unknown)
+    assert (unknown.name, unknown.step, unknown.fields) == ("of_a_newer_version", 3, {"value": "inf"})
