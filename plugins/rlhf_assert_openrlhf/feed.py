@@ -205,13 +205,13 @@ def actor_metrics(look: Actors) -> dict[str, float]:
     for actor in living:
         if actor.worker and actor.utilization is not None:
             shares.setdefault(actor.class_name, []).append(actor.utilization)
-    found = {"actors/alive": float(len(living))}
+    metrics = {"actors/alive": float(len(living))}
     every = [share for own in shares.values() for share in own]
     if every:
-        found["ray_actor_utilization"] = sum(every) / len(every)
-    found |= {f"actors/{name}/utilization": sum(own) / len(own) for name, own in shares.items()}
+        metrics["ray_actor_utilization"] = sum(every) / len(every)
+    metrics |= {f"actors/{name}/utilization": sum(own) / len(own) for name, own in shares.items()}
     for name in ("cpu", "memory", "object_store"):
         told = [value for node in look.nodes if (value := getattr(node, name)) is not None]
         if told:
-            found[f"actors/node_{name}"] = max(told)
-    return found
+            metrics[f"actors/node_{name}"] = max(told)
+    return metrics

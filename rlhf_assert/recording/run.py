@@ -98,10 +98,10 @@ class Run:
         )
 
     def __getitem__(self, name: str) -> Series:
-        found = self.series.get(name) or self.original.get(name)
-        if found is None:
+        series = self.series.get(name) or self.original.get(name)
+        if series is None:
             raise KeyError(f"{name} was not recorded in {self.path}{suggest(name, [*self.series, *self.original])}")
-        return found
+        return series
 
     def __contains__(self, name: object) -> bool:
         return name in self.series or name in self.original
@@ -171,8 +171,8 @@ class Run:
 
     def events_of(self, kind: type[E]) -> tuple[E, ...]:
         """Return the events of one kind in order, for example `run.events_of(Update)`."""
-        found: Any = self._events_by_kind.get(kind, ())  # by exact type, so all of them are of kind E
-        return tuple(found)
+        events: Any = self._events_by_kind.get(kind, ())  # by exact type, so all of them are of kind E
+        return tuple(events)
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
@@ -189,8 +189,8 @@ class Run:
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         """The checkpoint folders in the order of their steps, the step-0 weights (`initial_weights`) left out."""
-        found = [path for path in (self.path / "checkpoints").glob("checkpoint-*") if path.name[11:].isdigit()]
-        return tuple(sorted(found, key=lambda path: int(path.name[11:])))
+        folders = [path for path in (self.path / "checkpoints").glob("checkpoint-*") if path.name[11:].isdigit()]
+        return tuple(sorted(folders, key=lambda path: int(path.name[11:])))
 
     @cached_property
     def samples(self) -> Samples:
@@ -201,8 +201,8 @@ class Run:
     def resources(self) -> tuple[Mapping[str, Any], ...]:
         """The resource samples of all ranks, in order of time."""
         files = sorted(self.path.glob("resources*.jsonl"))
-        found = [record for file in files for record in _lines(file) if record is not None]
-        return tuple(sorted(found, key=lambda record: record.get("time", 0.0)))
+        samples = [record for file in files for record in _lines(file) if record is not None]
+        return tuple(sorted(samples, key=lambda record: record.get("time", 0.0)))
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
