@@ -8,7 +8,7 @@ from enum import Enum, StrEnum, auto
 from typing import Any, Literal
 
 from rlhf_assert.detect.anomaly import Anomaly, decode_anomaly, encode_anomaly
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
 
 Certainty = Literal["certain", "likely", "possible"]
 """`certain`: read off the run exactly. `likely`: inferred from the run's data. `possible`: what such an anomaly often

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from safetensors.numpy import save_file
 
+from rlhf_assert.recording.events import decode_event
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import Run, read_run
 
@@ -86,7 +87,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         for usage in resources:
             recorder.append("resources", {"rank": 0, **usage})
         for name, step, fields in events:
-            recorder.event(name, step, **fields)
+            recorder.event(decode_event({"event": name, "step": step, **fields}))
         for step, tensors in (weights or {}).items():
             folder = path / "checkpoints" / ("initial" if step == 0 else f"checkpoint-{step}")
             folder.mkdir()

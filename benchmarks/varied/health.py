@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from rlhf_assert import Run
+from rlhf_assert.recording.events import Evaluation
 from rlhf_assert.recording.run import Samples
 from rlhf_assert_trl.task import WARM_START_ANIMALS, animal_share
 
@@ -43,7 +44,7 @@ def unhealthy(run: Run) -> str:
 
 
 def _held_out(run: Run) -> str:
-    losses = [event["metrics"]["eval_loss"] for event in run.events if event.get("event") == "evaluation"]
+    losses = [event.metrics["eval_loss"] for event in run.events if isinstance(event, Evaluation)]
     if len(losses) < 2:
         return "not evaluated before and after"
     first, last, best = losses[0], losses[-1], min(losses)

@@ -16,7 +16,7 @@ from rlhf_assert.errors import UsageError
 from rlhf_assert.failures import HealthFailure, NotJudged
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
-from rlhf_assert.recording.recorder import AppendOnlyFile
+from rlhf_assert.recording.files import AppendOnlyFile
 from rlhf_assert.recording.run import Run
 from rlhf_assert.verdict import Verdict
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
+from rlhf_assert.recording.events import Relaunch
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
 from rlhf_assert_openrlhf.injection import KINDS, asked_for
@@ -92,7 +93,7 @@ class OpenRLHFBackend:
             try:
                 feed = launch()
             except RayNotStarted as error:  # nothing was trained: once more
-                recorder.event("relaunch", reason=str(error))
+                recorder.event(Relaunch(reason=str(error)))
                 output = recorder.path / "output.log"
                 output.rename(output.with_name("output-first-launch.log"))
                 feed = launch()

@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_assert import __version__
-from rlhf_assert.detect.anomaly import Anomaly, encode_anomaly
+from rlhf_assert.detect.anomaly import Anomaly, anomaly_found
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.detect.monitor import Monitor
 from rlhf_assert.detect.settings import settings_of
+from rlhf_assert.recording.events import (
+    Actors,
+    Evaluation,
+    Event,
+    Log,
+    RecordingFailed,
+    Resume,
+    SamplesUnavailable,
+    TrainBegin,
+    TrainEnd,
+    decode_event,
+)
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_metrics
 
@@ -74,7 +86,7 @@ class Feed:
                 continue
             if not self.begun and line["kind"] in {"begin", "samples", "metrics"}:
                 self.begun = True
-                self._recorder.event("resume" if self._from else "train_begin", self._from)
+                self._recorder.event(Resume(step=self._from) if self._from else TrainBegin(step=0))
             self._record(line)
         self._recorder.monitor_seconds += time.perf_counter() - started
 
@@ -111,32 +123,33 @@ class Feed:
                 reward = str(((recorder.info.get("config") or {}).get("reward_functions") or ["reward"])[0])
                 recorder.samples({"step": step, **record, "rewards": {reward: record["reward"]}} for record in records)
             case "evaluation":
-                recorder.event("evaluation", step, metrics=line["metrics"])
+                recorder.event(Evaluation(step=step, metrics=line["metrics"]))
             case "beside":
                 self._beside |= line["metrics"]
             case "event":
-                recorder.event(line["name"], self._step if line.get("last") else step, **line["fields"])
-                if line["name"] == "actors" and self.begun:
-                    self._beside |= actor_metrics(line["fields"])
+                event = _told(line, self._step if line.get("last") else step)
+                recorder.event(event)
+                if isinstance(event, Actors) and self.begun:
+                    self._beside |= actor_metrics(event)
             case "end":
                 self.ended = True
-                recorder.event("train_end")
+                recorder.event(TrainEnd())
             case "failure":
-                name = "samples_unavailable" if line["of"] == "record_samples" else "recording_failed"
-                recorder.event(name, step, reason=line["message"])
+                kind = SamplesUnavailable if line["of"] == "record_samples" else RecordingFailed
+                recorder.event(kind(step=step, reason=line["message"]))
             case _:
                 self._learn(line)
 
     def _row(self, step: int, logged: Mapping[str, Any]) -> None:
         self._step = step
-        for event in self._within:
-            self._recorder.event(event["name"], step, **event["fields"])
+        for line in self._within:
+            self._recorder.event(_told(line, step))
         self._within.clear()
         metrics = self._recorder.row(step, {**self._beside, **logged})
         self._beside.clear()
-        self._recorder.event("log", step)
+        self._recorder.event(Log(step=step))
         for anomaly in self._watch().update(step, metrics):
-            self._recorder.event("anomaly", step, **encode_anomaly(anomaly))
+            self._recorder.event(anomaly_found(step, anomaly))
             self._on_anomaly(anomaly)
 
     def _learn(self, line: Mapping[str, Any]) -> None:
@@ -176,24 +189,29 @@ def described(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def actor_metrics(look: Mapping[str, Any]) -> dict[str, float]:
+def _told(line: Mapping[str, Any], step: int | None) -> Event:
+    """Return the event that a line of kind `event` or `within` tells."""
+    return decode_event({"event": line["name"], "step": step, **line["fields"]})
+
+
+def actor_metrics(look: Actors) -> dict[str, float]:
     """Return the metrics that a look at Ray adds to the next step: see `rlhf_assert_openrlhf.inside.actors`.
 
     `ray_actor_utilization` is the share of time in which the actors that hold a model or an engine ran a task, on
     average since the look before.
     """
-    living = [actor for actor in look["actors"] if actor["state"] == "ALIVE"]
+    living = [actor for actor in look.actors if actor.state == "ALIVE"]
     shares: dict[str, list[float]] = {}
     for actor in living:
-        if actor["worker"] and "utilization" in actor:
-            shares.setdefault(actor["class"], []).append(actor["utilization"])
-    found = {"actors/alive": float(len(living))}
+        if actor.worker and actor.utilization is not None:
+            shares.setdefault(actor.class_name, []).append(actor.utilization)
+    metrics = {"actors/alive": float(len(living))}
     every = [share for own in shares.values() for share in own]
     if every:
-        found["ray_actor_utilization"] = sum(every) / len(every)
-    found |= {f"actors/{name}/utilization": sum(own) / len(own) for name, own in shares.items()}
+        metrics["ray_actor_utilization"] = sum(every) / len(every)
+    metrics |= {f"actors/{name}/utilization": sum(own) / len(own) for name, own in shares.items()}
     for name in ("cpu", "memory", "object_store"):
-        told = [node[name] for node in look["nodes"] if name in node]
+        told = [value for node in look.nodes if (value := getattr(node, name)) is not None]
         if told:
-            found[f"actors/node_{name}"] = max(told)
-    return found
+            metrics[f"actors/node_{name}"] = max(told)
+    return metrics

@@ -18,7 +18,8 @@ import orjson
 
 from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import MissingDependency, RlhfAssertError
-from rlhf_assert.recording.recorder import encode, write_json
+from rlhf_assert.recording.encoding import encode
+from rlhf_assert.recording.files import write_json
 from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.training.backend import find_backend
 from rlhf_assert.training.faults import Fault, encode_fault

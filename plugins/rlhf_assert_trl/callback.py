@@ -11,11 +11,37 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
-from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity, encode_anomaly
+from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity, anomaly_found
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.detect.monitor import Monitor
 from rlhf_assert.detect.settings import Settings, project_settings, settings_of
 from rlhf_assert.errors import TrainingStopped, UsageError, suggest
+from rlhf_assert.recording.events import (
+    AlertFailed,
+    EpochBegin,
+    EpochEnd,
+    EpochStatistics,
+    Evaluate,
+    Evaluation,
+    Event,
+    Log,
+    MetricStatistics,
+    MonitorFailed,
+    OptimizerStep,
+    Predict,
+    PreOptimizerStep,
+    ReferenceFingerprint,
+    SamplesUnavailable,
+    Save,
+    StepBegin,
+    StepEnd,
+    Stop,
+    SubstepEnd,
+    TrainBegin,
+    TrainEnd,
+    TrainSummary,
+    TrendChanged,
+)
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.resources import ResourceSampler
 from rlhf_assert_trl.describe import describe
@@ -28,12 +54,12 @@ from rlhf_assert_trl.watches import Watches
 STOP_ON = ("warning", "critical")
 
 
-def _lifecycle(name: str) -> Callable[..., None]:
+def _lifecycle(kind: type[Event]) -> Callable[..., None]:
     def record(self: HealthCallback, args: Any, state: Any, control: Any, **_: Any) -> None:
         del args, control
-        self._event(name, state)
+        self._event(kind(step=state.global_step))
 
-    record.__doc__ = f"Record the event {name}."
+    record.__doc__ = f"Record the event {kind.__name__}."
     return record
 
 
@@ -94,15 +120,15 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._epoch = 0
         self._stop_step: int | None = None
 
-    on_step_begin = _lifecycle("step_begin")
-    on_substep_end = _lifecycle("substep_end")
-    on_pre_optimizer_step = _lifecycle("pre_optimizer_step")
-    on_optimizer_step = _lifecycle("optimizer_step")
-    on_epoch_begin = _lifecycle("epoch_begin")
-    on_epoch_end = _lifecycle("epoch_end")
-    on_evaluate = _lifecycle("evaluate")
-    on_predict = _lifecycle("predict")
-    on_save = _lifecycle("save")
+    on_step_begin = _lifecycle(StepBegin)
+    on_substep_end = _lifecycle(SubstepEnd)
+    on_pre_optimizer_step = _lifecycle(PreOptimizerStep)
+    on_optimizer_step = _lifecycle(OptimizerStep)
+    on_epoch_begin = _lifecycle(EpochBegin)
+    on_epoch_end = _lifecycle(EpochEnd)
+    on_evaluate = _lifecycle(Evaluate)
+    on_predict = _lifecycle(Predict)
+    on_save = _lifecycle(Save)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the run directory, find the trainer, and start to sample resources."""
@@ -113,7 +139,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._describe(recorder)
         self._sampler = ResourceSampler(recorder)
         self._sampler.start()
-        recorder.event("train_begin", state.global_step)
+        recorder.event(TrainBegin(step=state.global_step))
         if recorder.rank == 0:
             self._fingerprint_reference(recorder, state)
             self._start_samples(recorder, state)
@@ -127,7 +153,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             TrainingStopped: this callback stops the training, and the trainer's loop ignores `control`, as PPO's does.
         """
         del args, control
-        self._event("step_end", state)
+        self._event(StepEnd(step=state.global_step))
         self._record_samples(state)
         self._watches.end_step(state.global_step)
         # PPO ends a step after its log, so every callback has seen the row; other loops end it before.
@@ -144,9 +170,9 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         started = time.perf_counter()
         worst: Anomaly | None = None
         if "train_runtime" in logs:
-            recorder.event("train_summary", state.global_step, metrics=dict(logs))
+            recorder.event(TrainSummary(step=state.global_step, metrics=dict(logs)))
         elif any(key.startswith("eval_") for key in logs):
-            recorder.event("evaluation", state.global_step, metrics=dict(logs))
+            recorder.event(Evaluation(step=state.global_step, metrics=dict(logs)))
         else:
             if recorder.rank == 0:
                 worst = self._row(recorder, state, logs)
@@ -163,7 +189,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         self._end_epoch(recorder, state)
         if recorder.rank == 0:
             self._fingerprint_reference(recorder, state)
-        recorder.event("train_end", state.global_step)
+        recorder.event(TrainEnd(step=state.global_step))
         self.close()
 
     def close(self) -> None:
@@ -203,28 +229,28 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             chosen = default_detectors(self._algorithm, config, settings=self._settings)
         self._monitor = Monitor(chosen)
 
-    def _event(self, name: str, state: Any) -> None:
+    def _event(self, event: Event) -> None:
         recorder = self._recorder
         if recorder is not None:
             started = time.perf_counter()
-            recorder.event(name, state.global_step)
+            recorder.event(event)
             recorder.monitor_seconds += time.perf_counter() - started
 
     def _fingerprint_reference(self, recorder: Recorder, state: Any) -> None:
         fingerprint = reference_fingerprint(self._trainer)
         if fingerprint is not None:
-            recorder.event("reference_fingerprint", state.global_step, fingerprint=fingerprint)
+            recorder.event(ReferenceFingerprint(step=state.global_step, fingerprint=fingerprint))
 
     def _start_samples(self, recorder: Recorder, state: Any) -> None:
         if not self._wants_samples:
             return
         if self._trainer is None:
-            recorder.event("samples_unavailable", state.global_step, reason="no trainer calls this callback")
+            recorder.event(SamplesUnavailable(step=state.global_step, reason="no trainer calls this callback"))
             return
         try:
             self._capture = capture_for(self._trainer, self._algorithm)
         except (AttributeError, TypeError) as error:
-            recorder.event("samples_unavailable", state.global_step, reason=f"{type(error).__name__}: {error}")
+            recorder.event(SamplesUnavailable(step=state.global_step, reason=f"{type(error).__name__}: {error}"))
 
     def _record_samples(self, state: Any) -> None:
         recorder, capture = self._recorder, self._capture
@@ -235,7 +261,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         recorder.samples(batch.records)
         self._extra.add(batch.metrics)
         if capture.failure is not None:
-            recorder.event("samples_unavailable", state.global_step, reason=capture.failure)
+            recorder.event(SamplesUnavailable(step=state.global_step, reason=capture.failure))
             capture.close()
             self._capture = None
         recorder.monitor_seconds += time.perf_counter() - started
@@ -252,7 +278,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         row = {**logs, **self._extra.take()}
         row.pop("epoch", None)
         metrics = recorder.row(state.global_step, row, epoch=epoch)
-        recorder.event("log", state.global_step)
+        recorder.event(Log(step=state.global_step))
         return self._detect(recorder, state.global_step, metrics)
 
     def _detect(self, recorder: Recorder, step: int, metrics: Mapping[str, float | None]) -> Anomaly | None:
@@ -262,35 +288,31 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         try:
             found = monitor.update(step, metrics)
         except Exception as error:  # noqa: BLE001 - a faulty detector must not cost anybody a training
-            recorder.event("monitor_failed", step, error=f"{type(error).__name__}: {error}")
+            recorder.event(MonitorFailed(step=step, error=f"{type(error).__name__}: {error}"))
             self._monitor = None
             return None
         for metric, trend in monitor.changed.items():
-            recorder.event("trend", step, metric=metric, trend=trend)
+            recorder.event(TrendChanged(step=step, metric=metric, trend=trend))
         for anomaly in found:
             self._report(recorder, step, anomaly)
         return max(found, key=lambda anomaly: anomaly.severity, default=None)
 
     def _report(self, recorder: Recorder, step: int, anomaly: Anomaly) -> None:
-        recorder.event("anomaly", step, **encode_anomaly(anomaly))
+        recorder.event(anomaly_found(step, anomaly))
         if self._on_anomaly is not None:
             try:
                 self._on_anomaly(anomaly)
             except Exception as error:  # noqa: BLE001 - a broken alert must not cost anybody a training
-                recorder.event("alert_failed", step, error=f"{type(error).__name__}: {error}")
+                recorder.event(AlertFailed(step=step, error=f"{type(error).__name__}: {error}"))
 
     def _end_epoch(self, recorder: Recorder, state: Any) -> None:
         statistics = {} if self._monitor is None else self._monitor.end_epoch()
         if statistics:
-            recorder.event(
-                "epoch_statistics",
-                state.global_step,
-                epoch=max(self._epoch, 1),
-                metrics={
-                    name: {key: getattr(found, key) for key in ("mean", "std", "min", "max", "trend")}
-                    for name, found in statistics.items()
-                },
-            )
+            metrics = {
+                name: MetricStatistics(mean=its.mean, std=its.std, min=its.min, max=its.max, trend=its.trend)
+                for name, its in statistics.items()
+            }
+            recorder.event(EpochStatistics(step=state.global_step, epoch=max(self._epoch, 1), metrics=metrics))
 
     def _stop(self, recorder: Recorder, args: Any, state: Any, control: Any, worst: Anomaly | None) -> None:
         wanted = worst is not None and self._stop_on is not None and worst.severity >= self._stop_on
@@ -298,7 +320,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             return
         self._stop_step = state.global_step
         self.stopped_by = f"{worst.metric}: {worst.summary}" if worst is not None else "stopped by rank 0"
-        recorder.event("stop", state.global_step, reason=self.stopped_by)
+        recorder.event(Stop(step=state.global_step, reason=self.stopped_by))
         control.should_training_stop = True
 
 

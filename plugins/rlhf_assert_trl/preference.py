@@ -10,6 +10,7 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
+from rlhf_assert.recording.events import ReferenceLogprob
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_trl.samples import Observer
 
@@ -53,7 +54,7 @@ class ReferenceLogprobs:
         logits, ids, mask = logits[chosen], ids[chosen], mask[chosen]
         tokens = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
         mean = float((tokens * mask[:, 1:]).sum(1).mean())
-        self._recorder.event("reference_logprob", self._trainer.state.global_step + 1, chosen=mean)
+        self._recorder.event(ReferenceLogprob(step=self._trainer.state.global_step + 1, chosen=mean))
 
 
 def _chosen(inputs: dict[str, Any], rows: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf_assert.recording.events import Rescored, RescoringFailed
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import MAX_PER_STEP, Observer
@@ -31,9 +32,9 @@ class RewardMemory:
         args, kwargs, first, step = self._last
         again = self._observer.guard(lambda: self._numbers(getattr(self._owner, self._name)(*args, **kwargs)))
         if again is None:
-            recorder.event("rescoring_failed", step, reason=self._observer.failure)
+            recorder.event(RescoringFailed(step=step, reason=self._observer.failure))
         else:
-            recorder.event("rescored", step, first=first, second=again)
+            recorder.event(Rescored(step=step, first=tuple(first), second=tuple(again)))
 
     def close(self) -> None:
         """Leave the trainer as it was."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
+from rlhf_assert.recording.events import Update, UpdatesUnavailable
 from rlhf_assert.recording.recorder import Recorder
 
 ELEMENTS = 64
@@ -29,13 +30,10 @@ def sample_weights(parameters: list[torch.nn.Parameter]) -> np.ndarray[Any, Any]
 
 
 class UpdateWatch:
-    """Records an event `update` for each step of an optimizer; made when the training begins.
+    """Records an `Update` for each step of an optimizer; made when the training begins.
 
-    Fields of the event: `learning_rate` applied and `scheduled`; `grad_norm` as applied, so after clipping; Adam's own
-    count of its steps as `optimizer_step`, None for other optimizers; and numbers of trained `tensors`: those
-    `without_gradient`, those `stopped`, which moved in each update before (`SETTLED` at least, those at a learning rate
-    of 0 not counted) and not since, and those
-    `written`, which changed since the update before, so by other hands.
+    A tensor has `stopped` if it moved in every update before, and not since. It takes `SETTLED` updates to tell; those
+    at a learning rate of 0 do not count.
 
     Args:
         trainer: a trainer whose optimizer exists.
@@ -77,7 +75,8 @@ class UpdateWatch:
                 function(optimizer)
             except Exception as error:  # noqa: BLE001 - a training must not break because of who watches it
                 self.failure = f"{type(error).__name__}: {error}"
-                self._recorder.event("updates_unavailable", self._trainer.state.global_step, reason=self.failure)
+                step = self._trainer.state.global_step
+                self._recorder.event(UpdatesUnavailable(step=step, reason=self.failure))
 
         return watch
 
@@ -102,14 +101,14 @@ class UpdateWatch:
                 self._standing = ~moved & (self._standing | self._moved_always)
             self._moved_always &= moved
             self._updates += 1
-        self._recorder.event(
-            "update",
-            self._trainer.state.global_step + 1,
+        update = Update(
+            step=self._trainer.state.global_step + 1,
             **self._before,
             tensors=len(self._parameters),
             stopped=int(self._standing.sum()),
             optimizer_step=_adam_step(optimizer),
         )
+        self._recorder.event(update)
 
     def _changed(self, weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return for each tensor whether any watched element of it changed, in its bits: NaN equals NaN."""

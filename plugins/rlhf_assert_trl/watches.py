@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf_assert.recording.events import Batch, Objective, ReferenceMoved, UpdatesUnavailable
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_trl.digest import digest_of
 from rlhf_assert_trl.preference import ReferenceLogprobs
@@ -40,7 +41,8 @@ class Watches:
         try:
             self._updates = UpdateWatch(trainer, recorder)
         except (AttributeError, TypeError, RuntimeError) as error:
-            recorder.event("updates_unavailable", trainer.state.global_step, reason=f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            recorder.event(UpdatesUnavailable(step=trainer.state.global_step, reason=reason))
         if algorithm_of(trainer) == "ppo":  # it logs the parts of its loss, and not the whole
             self._observer.watch("backward", self._see_loss, owner=trainer.accelerator)
         elif hasattr(trainer, "get_batch_samples"):
@@ -51,9 +53,9 @@ class Watches:
         if self._observer is None or self._recorder is None:
             return
         if self._reference is not None and self._observer.guard(self._reference.moved):
-            self._recorder.event("reference_moved", step)
+            self._recorder.event(ReferenceMoved(step=step))
         if self._losses:
-            self._recorder.event("objective", step, loss=sum(map(float, self._losses)) / len(self._losses))
+            self._recorder.event(Objective(step=step, loss=sum(map(float, self._losses)) / len(self._losses)))
             self._losses.clear()
 
     def close(self) -> None:
@@ -73,4 +75,4 @@ class Watches:
         batches = result[0]
         if batches and self._recorder is not None:
             step = int(self._trainer.state.global_step) + 1
-            self._recorder.event("batch", step, digest=digest_of(batches))
+            self._recorder.event(Batch(step=step, digest=digest_of(batches)))

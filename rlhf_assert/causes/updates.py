@@ -6,6 +6,7 @@ from rlhf_assert.causes.hypothesis import RuledOut, about, about_training, at_fi
 from rlhf_assert.checked import Cause, Check, Concern
 from rlhf_assert.facts.saved_weights import typical_weight, weights_moved
 from rlhf_assert.numbers import number, setting, share
+from rlhf_assert.recording.events import Update
 from rlhf_assert.recording.run import Run
 
 DESTRUCTIVE_UPDATE = 0.1
@@ -41,14 +42,14 @@ def misapplied_rate(run: Run, check: Check) -> Cause | RuledOut | None:
     if not about_training(check) or at_first_step(check):
         return None
     begun = onset(check)
-    for update in (event for event in run.events if event.get("event") == "update"):
-        applied, scheduled, step = update.get("learning_rate"), update.get("scheduled"), int(update.get("step") or 0)
-        if not isinstance(applied, float | int) or not isinstance(scheduled, float | int):
+    for update in run.events_of(Update):
+        applied, scheduled, step = update.learning_rate, update.scheduled, update.step
+        if applied is None or scheduled is None:
             continue
         if begun is not None and step > begun:
             break
         if abs(applied - scheduled) > RATE_TOLERANCE * max(abs(applied), abs(scheduled)):
-            whose = "the critic's optimizer" if update.get("model") == "critic" else "the optimizer"
+            whose = "the critic's optimizer" if update.model == "critic" else "the optimizer"
             return Cause(
                 f"{whose} stepped with learning rate {setting(applied)} at step {step}, the schedule says "
                 f"{setting(scheduled)}",

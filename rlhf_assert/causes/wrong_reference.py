@@ -6,6 +6,7 @@ from rlhf_assert.causes.hypothesis import RuledOut, about, at_first_step, lead
 from rlhf_assert.checked import Cause, Check, Concern
 from rlhf_assert.facts.coefficients import changed_coefficients
 from rlhf_assert.numbers import number, setting
+from rlhf_assert.recording.events import ReferenceFingerprint
 from rlhf_assert.recording.run import Run
 
 SAMPLER_ENTROPY = "rollout/entropy"
@@ -41,15 +42,13 @@ def moved_reference(run: Run, check: Check) -> Cause | RuledOut | None:
     """The reference's weights changed while the policy was trained."""
     if not about(check, Concern.DISTANCE):
         return None
-    prints = [
-        event for event in run.events if event.get("event") == "reference_fingerprint" and event.get("fingerprint")
-    ]
+    prints = [event for event in run.events_of(ReferenceFingerprint) if event.fingerprint]
     if len(prints) < 2:
         return None
     first, last = prints[0], prints[-1]
-    if first["fingerprint"] == last["fingerprint"]:
-        end = last.get("step") if last.get("step") is not None else run.steps
-        return RuledOut("reference moved", f"weights hash equal at steps {first.get('step') or 0} and {end}")
+    if first.fingerprint == last.fingerprint:
+        end = run.steps if last.step is None else last.step
+        return RuledOut("reference moved", f"weights hash equal at steps {first.step or 0} and {end}")
     if run.config.get("sync_ref_model"):
         return None  # it moves on purpose
     return Cause(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import evidence_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
-from rlhf_assert.facts.deaths import deaths, named
+from rlhf_assert.facts.deaths import deaths
 from rlhf_assert.failures import SystemUnsound
 from rlhf_assert.numbers import count, number, share
+from rlhf_assert.recording.events import Actors, ActorState, Log, ProcessLost, Resume, TrainBegin
 from rlhf_assert.recording.run import Run
 
 STALL, LONGER = 60.0, 10.0
@@ -46,9 +46,8 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
 
     False alarms: too few requests for all engines are an imbalance, and a reason for fewer engines.
     """
-    looks = [event for event in run.events if event.get("event") == "actors" and event.get("actors")]
-    lost = [event for event in run.events if event.get("event") == "process_lost"]
-    if not looks and not lost:
+    looks = [event for event in run.events_of(Actors) if event.actors]
+    if not looks and not run.events_of(ProcessLost):
         return skipped("the training has no actors, or none was recorded")
     found = [*_died(run), *_nodes(looks), *_restarted(looks), *_stalled(run, looks), *_uneven(run, looks)]
     failing = serious(found, fail_on)
@@ -57,7 +56,7 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
         drawn = [name for name in ("ray_actor_utilization", "step_time") if name in run.series]
         evidence = [*dict.fromkeys(sign.summary for sign in failing[1:4]), *evidence_of(failing[:1])]
         return failed(lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
-    alive = [[actor for actor in look["actors"] if actor.get("state") == "ALIVE"] for look in looks]
+    alive = [[actor for actor in look.actors if actor.state == "ALIVE"] for look in looks]
     if not any(alive):
         return insufficient("no actor had come up at the last look")
     living = alive[-1]
@@ -78,47 +77,42 @@ def _died(run: Run) -> list[Anomaly]:
     ]
 
 
-def _nodes(looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
-    gone = {
-        str(node["node"]): int(look.get("step") or 1)
-        for look in reversed(looks)
-        for node in look.get("nodes") or ()
-        if not node.get("alive", True)
-    }
+def _nodes(looks: Sequence[Actors]) -> list[Anomaly]:
+    gone = {node.node: look.step or 1 for look in reversed(looks) for node in look.nodes if not node.alive}
     return [
         _sign("node-lost", max(1, step), f"node {node} was lost", "look at that machine: its power, network and memory")
         for node, step in gone.items()
     ]
 
 
-def _restarted(looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
-    first: dict[str, tuple[int, Mapping[str, Any]]] = {}
+def _restarted(looks: Sequence[Actors]) -> list[Anomaly]:
+    first: dict[str, tuple[int, ActorState]] = {}
     for look in looks:
-        for actor in look["actors"]:
-            if actor.get("restarts"):
-                first.setdefault(str(actor.get("id")), (int(look.get("step") or 1), actor))
+        for actor in look.actors:
+            if actor.restarts:
+                first.setdefault(actor.id, (look.step or 1, actor))
     return [
         _sign(
             "actor-restarted",
             max(1, step),
-            f"{named(actor)} was restarted {count(int(actor['restarts']), 'time')}: its state is lost",
+            f"{actor} was restarted {count(actor.restarts, 'time')}: its state is lost",
             "find out why it died, in output.log; an actor that holds weights must not be restarted silently",
         )
         for step, actor in first.values()
     ]
 
 
-def _stalled(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+def _stalled(run: Run, looks: Sequence[Actors]) -> list[Anomaly]:
     if run.status not in {"timeout", "running"} or not looks:
         return []
-    ends = [float(event["time"]) for event in run.events if event.get("event") == "log" and "time" in event]
+    ends = [event.time for event in run.events_of(Log) if event.time is not None]
     longest = max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
-    still = float(looks[-1]["time"]) - (ends[-1] if ends else float(looks[0]["time"]))
+    still = (looks[-1].time or 0.0) - (ends[-1] if ends else looks[0].time or 0.0)
     if still <= max(STALL, LONGER * longest):
         return []
-    tasks = [actor for actor in looks[-1]["actors"] if actor.get("task")]
-    waits = min(tasks, key=lambda actor: float(actor.get("seconds") or 0.0), default=None)
-    where = f": {named(waits)} runs {waits['task']} since {number(waits['seconds'])} s" if waits else ""
+    tasks = [actor for actor in looks[-1].actors if actor.task]
+    waits = min(tasks, key=lambda actor: actor.seconds or 0.0, default=None)
+    where = f": {waits} runs {waits.task} since {number(waits.seconds or 0.0)} s" if waits else ""
     before = f", the longest took {number(longest)} s" if longest else ""
     return [
         _sign(
@@ -130,19 +124,20 @@ def _stalled(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
     ]
 
 
-def _uneven(run: Run, looks: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
-    starts = [float(event["time"]) for event in run.events if event.get("event") in {"train_begin", "resume"}]
-    begun = max(starts, default=None)  # those of a process that was interrupted are others
-    judged = [look for look in looks if begun is not None and float(look["time"]) - float(look["window"]) >= begun]
-    seconds = sum(float(look["window"]) for look in judged)
+def _uneven(run: Run, looks: Sequence[Actors]) -> list[Anomaly]:
+    starts = [*run.events_of(TrainBegin), *run.events_of(Resume)]
+    begun = max((event.time for event in starts if event.time is not None), default=None)
+    # The actors of a process that was interrupted are others.
+    judged = [look for look in looks if begun is not None and (look.time or 0.0) - look.window >= begun]
+    seconds = sum(look.window for look in judged)
     if len(judged) < FEWEST_LOOKS or seconds < LEAST_SECONDS:
         return []
     work: dict[str, dict[str, float]] = {}
     for look in judged:
-        for actor in look["actors"]:
-            if actor.get("worker") and actor.get("state") == "ALIVE" and "utilization" in actor:
-                own = work.setdefault(str(actor["class"]), {})
-                own[str(actor["id"])] = own.get(str(actor["id"]), 0.0) + actor["utilization"] * look["window"]
+        for actor in look.actors:
+            if actor.worker and actor.state == "ALIVE" and actor.utilization is not None:
+                own = work.setdefault(actor.class_name, {})
+                own[actor.id] = own.get(actor.id, 0.0) + actor.utilization * look.window
     found = []
     for name, own in work.items():
         least, most = min(own.values()) / seconds, max(own.values()) / seconds

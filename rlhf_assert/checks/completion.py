@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, passed
@@ -13,6 +10,7 @@ from rlhf_assert.facts.crash_trace import first_line
 from rlhf_assert.failures import TrainingFailed
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count
+from rlhf_assert.recording.events import AnomalyFound, Stop
 from rlhf_assert.recording.run import Run
 
 OUT_OF_MEMORY = "SIGKILL without a word is most often the kernel's out-of-memory killer: dmesg, a smaller batch"
@@ -74,7 +72,7 @@ def _ending(run: Run) -> tuple[str, str, str]:
             ("the stacks in output.log show where it stood; a longer time_limit if it only was slow"),
         )
     if run.status == "stopped":
-        return "stopped", f"stopped {at} by the monitor: {_reason_for_stop(run.events)}", ""
+        return "stopped", f"stopped {at} by the monitor: {_reason_for_stop(run)}", ""
     if run.status == "running":
         return "running", f"has not ended: it was {at} when it was read", "judge it again when it has ended"
     if error.get("type") == "ProcessDied":
@@ -91,11 +89,11 @@ def _last_step(run: Run) -> int:
     return min(run.steps + 1, planned) if isinstance(planned, int) and run.status != "stopped" else run.steps
 
 
-def _reason_for_stop(events: tuple[Mapping[str, Any], ...]) -> str:
+def _reason_for_stop(run: Run) -> str:
     """Return why the monitor stopped: what it said, or else the last critical anomaly that it recorded."""
-    for event in reversed(events):
-        if event.get("event") == "stop" and event.get("reason"):
-            return str(event["reason"])
-        if event.get("event") == "anomaly" and event.get("severity") in _SEVERE:
-            return f"{label(str(event.get('metric') or ''))} {event.get('summary') or event.get('kind')}"
+    for event in reversed(run.events):
+        if isinstance(event, Stop) and event.reason:
+            return event.reason
+        if isinstance(event, AnomalyFound) and event.severity in _SEVERE:
+            return f"{label(event.metric)} {event.summary or event.kind}"
     return "it recorded no anomaly"

@@ -11,6 +11,7 @@ from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.numbers import count
+from rlhf_assert.recording.events import Batch
 from rlhf_assert.recording.run import Run
 
 LONGEST_CYCLE = 8
@@ -69,9 +70,7 @@ def _batches(run: Run) -> list[tuple[int, str, int]]:
     examples = int(run.config.get("per_device_train_batch_size") or 1) * int(
         run.config.get("gradient_accumulation_steps") or 1
     )
-    return [
-        (int(event["step"]), str(event["digest"]), examples) for event in run.events if event.get("event") == "batch"
-    ]
+    return [(event.step, event.digest, examples) for event in run.events_of(Batch)]
 
 
 def _repeats(batches: Sequence[str], cycle: int) -> int | None:

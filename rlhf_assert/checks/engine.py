@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import SystemUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number, share
+from rlhf_assert.recording.events import Engines, EngineUsage, WeightSyncCanary
 from rlhf_assert.recording.run import Run
 
 FOLLOWED = 0.01
@@ -57,8 +57,8 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
 
     False alarms: a machine that gets busier through all of a run slows its engines as well.
     """
-    states = [event for event in run.events if event.get("event") == "engines" and event.get("engines")]
-    canaries = [event for event in run.events if event.get("event") == "weight_sync_canary"]
+    states = [event for event in run.events_of(Engines) if event.engines]
+    canaries = run.events_of(WeightSyncCanary)
     found = [
         *(sign for event in canaries for sign in _canary(event)),
         *_stalled(states),
@@ -75,7 +75,7 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
             evidence=evidence_of(failing),
             remedy=[lead.remedy],
         )
-    flown = [event for event in canaries if event.get("engines")]
+    flown = [event for event in canaries if event.engines]
     if not states and not flown:
         return skipped("no engine of its own generated, or none was recorded", _CURVES)
     if len(states) < MIN_ROWS and not flown:
@@ -85,10 +85,10 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     return passed("; ".join(told), drawn, found, note=told[0])
 
 
-def _canary(event: Mapping[str, Any]) -> list[Anomaly]:
+def _canary(event: WeightSyncCanary) -> list[Anomaly]:
     found = []
-    for index, engine in enumerate(event.get("engines") or ()):
-        moved, off = float(engine["moved"]), float(engine["off"])
+    for index, engine in enumerate(event.engines or ()):
+        moved, off = float(engine.moved), float(engine.off)
         if not moved > FOLLOWED:
             what = f"did not follow a changed weight: its log-probabilities moved by {number(moved)} nats"
         elif not off <= RETURNED * moved:
@@ -110,30 +110,30 @@ def _canary(event: Mapping[str, Any]) -> list[Anomaly]:
     return found
 
 
-def _stalled(states: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+def _stalled(states: Sequence[Engines]) -> list[Anomaly]:
     found = []
-    for index in range(max((len(event["engines"]) for event in states), default=0)):
+    for index in range(max((len(event.engines) for event in states), default=0)):
         streak = 0
         for event in states:
-            engine = event["engines"][index] if index < len(event["engines"]) else {}
-            streak = streak + 1 if engine.get("unfinished") and not engine.get("tokens") else 0
+            engine = event.engines[index] if index < len(event.engines) else EngineUsage()
+            streak = streak + 1 if engine.unfinished and not engine.tokens else 0
             if streak == STEPS:
                 found.append(_stall(event, index, f"has unfinished requests and generated nothing in {STEPS} steps"))
                 break
         else:
-            others = sum(bool(sum(one.get("tokens") or 0 for one in event["engines"])) for event in states)
-            own = sum(event["engines"][index].get("tokens") or 0 for event in states if index < len(event["engines"]))
+            others = sum(bool(sum(one.tokens for one in event.engines)) for event in states)
+            own = sum(event.engines[index].tokens for event in states if index < len(event.engines))
             if not own and others >= STEPS:
                 found.append(_stall(states[0], index, f"generated nothing in {others} steps in which others did"))
     return found
 
 
-def _stall(event: Mapping[str, Any], index: int, what: str) -> Anomaly:
+def _stall(event: Engines, index: int, what: str) -> Anomaly:
     return Anomaly(
         kind="engine-stalled",
         metric="vllm_throughput",
         severity=Severity.critical,
-        onset=max(1, int(event.get("step") or 1) - (STEPS - 1 if "unfinished" in what else 0)),
+        onset=max(1, (event.step or 1) - (STEPS - 1 if "unfinished" in what else 0)),
         summary=f"0 tokens a second: engine {index} {what}",
         causes=("the engine waits, or died without a word", "requests are not spread over the engines"),
         remedy="py-spy dump of the engine's process shows what it waits for",
@@ -169,15 +169,18 @@ def _slower(run: Run) -> list[Anomaly]:
     ]
 
 
-def _full(run: Run, states: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
+def _full(run: Run, states: Sequence[Engines]) -> list[Anomaly]:
     """Return the signs of a KV cache that is too small for the requests."""
     usage = run.original.get("engine/kv_cache_usage")
     # An engine that is paused for new weights (partial rollout) preempts what it works on, however empty its cache is.
     used = {} if usage is None else dict(zip(usage.steps.tolist(), usage.values.tolist(), strict=True))
     preempted = {
-        int(event.get("step") or 0): [sum(_of(event, name)) for name in _PAIR]
+        event.step or 0: (
+            sum(engine.preemptions for engine in event.engines),
+            sum(engine.requests for engine in event.engines),
+        )
         for event in states
-        if not used.get(int(event.get("step") or 0), 1.0) < ROOM
+        if not used.get(event.step or 0, 1.0) < ROOM
     }
     thrashed = _streak([(step, out > THRASHING * max(all_, 1)) for step, (out, all_) in preempted.items()])
     some = _streak([(step, out > 0) for step, (out, _) in preempted.items()])
@@ -202,13 +205,6 @@ def _full(run: Run, states: Sequence[Mapping[str, Any]]) -> list[Anomaly]:
     ]
 
 
-_PAIR = ("preemptions", "requests")
-
-
-def _of(event: Mapping[str, Any], name: str) -> list[int]:
-    return [int(engine.get(name) or 0) for engine in event["engines"]]
-
-
 def _streak(steps: Sequence[tuple[int, bool]]) -> int | None:
     """Return the first of `STEPS` steps in succession that are marked, or None."""
     streak = 0
@@ -219,13 +215,14 @@ def _streak(steps: Sequence[tuple[int, bool]]) -> int | None:
     return None
 
 
-def _followed(event: Mapping[str, Any]) -> str:
-    least = min(float(engine["moved"]) for engine in event["engines"])
-    return f"{count(len(event['engines']), 'engine')} followed a changed weight ({number(least)} nats)"
+def _followed(event: WeightSyncCanary) -> str:
+    engines = event.engines or ()
+    least = min(float(engine.moved) for engine in engines)
+    return f"{count(len(engines), 'engine')} followed a changed weight ({number(least)} nats)"
 
 
-def _unflown(canaries: Sequence[Mapping[str, Any]]) -> str:
-    reason = next((str(event["skipped"]) for event in canaries if event.get("skipped")), "none was recorded")
+def _unflown(canaries: Sequence[WeightSyncCanary]) -> str:
+    reason = next((event.skipped for event in canaries if event.skipped), "none was recorded")
     return f"no weight sync canary: {reason}"
 
 

@@ -23,7 +23,7 @@ from rlhf_assert.facts.saved_weights import weights_moved
 from rlhf_assert.failures import GradientAnomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.events import Update
 from rlhf_assert.recording.run import Run
 
 UNMOVED = "unmoved-weights"
@@ -111,10 +111,9 @@ def _norms(run: Run) -> tuple[list[int], list[float]]:
     if series := run.series.get("grad_norm"):
         return series.finite.steps.tolist(), series.finite.values.tolist()
     greatest: dict[int, float] = {}
-    for event in run.events:
-        norm = decode_number(event.get("grad_norm")) if event.get("event") == "update" else None
-        if norm is not None and isfinite(norm):
-            greatest[event["step"]] = max(norm, greatest.get(event["step"], 0.0))
+    for update in run.events_of(Update):
+        if update.grad_norm is not None and isfinite(update.grad_norm):
+            greatest[update.step] = max(update.grad_norm, greatest.get(update.step, 0.0))
     return list(greatest), list(greatest.values())
 
 

@@ -114,7 +114,7 @@ def _signs(run: Run, recorded: list[str], limit: float | None) -> list[Anomaly]:
         return found
     # The default detectors know the default limit only.
     found = [sign for sign in found if sign.kind != _RUNAWAY]
-    detector = KLRunaway(str(run.info.get("algorithm") or ""), run.config, limit=limit)
+    detector = KLRunaway(run.algorithm, run.config, limit=limit)
     runaway = list(scan(run.rows, [detector]))
     return [*found, *runaway, *_broken(run, limit, runaway)]
 
@@ -155,7 +155,7 @@ def _start_of_stay(above: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | N
 
 
 def _default_limit(run: Run) -> float | None:
-    algorithm, settings = str(run.info.get("algorithm") or ""), settings_of(run.info)
+    algorithm, settings = run.algorithm, settings_of(run.info)
     if algorithm == "kto" or not settings.wants(_RUNAWAY):
         return None
     return settings.threshold(_RUNAWAY) or kl_limit(run.rows[-1].metrics, algorithm, run.config)
@@ -198,7 +198,7 @@ def _growth(sign: Anomaly) -> list[str]:
 
 
 def _why_missing(run: Run) -> str:
-    algorithm = str(run.info.get("algorithm") or "")
+    algorithm = run.algorithm
     if algorithm in _WITHOUT_KL:
         return _WITHOUT_KL[algorithm]
     if run.config.get("beta") == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.numbers import number
+from rlhf_assert.recording.events import StepBegin, StepEnd
 from rlhf_assert.recording.run import Run
 
 FACTOR = 3.0
@@ -45,14 +46,7 @@ def find_slowdown(run: Run) -> Anomaly | None:
 
 def _durations(run: Run) -> list[tuple[int, float]]:
     """Return (step, seconds) of each step."""
-    begins: dict[int, float] = {}
-    ends: dict[int, float] = {}
-    for event in run.events:
-        step, moment = event.get("step"), event.get("time")
-        if isinstance(step, int) and isinstance(moment, float | int):
-            if event.get("event") == "step_begin":
-                begins[step + 1] = float(moment)
-            elif event.get("event") == "step_end":
-                ends[step] = float(moment)
+    begins = {event.step + 1: event.time for event in run.events_of(StepBegin) if event.time is not None}
+    ends = {event.step: event.time for event in run.events_of(StepEnd) if event.time is not None}
     starts = begins or {step + 1: moment for step, moment in ends.items()}
     return [(step, ends[step] - starts[step]) for step in sorted(ends) if step in starts]

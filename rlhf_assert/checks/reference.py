@@ -11,6 +11,7 @@ from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count, number
+from rlhf_assert.recording.events import AverageMoved, ReferenceFingerprint, ReferenceMoved
 from rlhf_assert.recording.run import Run
 
 MOVED = "reference-moved"
@@ -43,9 +44,8 @@ def judge_reference(run: Run) -> Check:
         return strange
     if run.config.get("sync_ref_model"):
         return skipped("sync_ref_model: the reference moves on purpose")
-    events = [event for event in run.events if event.get("event") in {"reference_moved", "reference_fingerprint"}]
-    moved = [int(event.get("step") or 0) for event in events if event["event"] == "reference_moved"]
-    if not events:
+    moved = [event.step or 0 for event in run.events_of(ReferenceMoved)]
+    if not moved and not run.events_of(ReferenceFingerprint):
         return skipped("the trainer holds no reference model of its own")
     if not moved:
         return passed("stood still")
@@ -68,16 +68,16 @@ def judge_reference(run: Run) -> Check:
 
 def _average(run: Run) -> Check | None:
     """Return the failure of an average of the weights that something else moved, or None."""
-    moved = [event for event in run.events if event.get("event") == "average_moved"]
+    moved = run.events_of(AverageMoved)
     if not moved:
         return None
-    step = max(1, int(moved[0].get("step") or 1))
+    step = max(1, moved[0].step or 1)
     sign = Anomaly(
         kind=AVERAGE_MOVED,
         metric="kl_div",
         severity=Severity.critical,
         onset=step,
-        summary=f"{moved[0].get('reason') or 'moved'}, at step {step}",
+        summary=f"{moved[0].reason or 'moved'}, at step {step}",
         evidence={"times": len(moved)},
         causes=("something else writes into it", "it shares tensors with the policy"),
     )
@@ -92,7 +92,7 @@ def _average(run: Run) -> Check | None:
 
 def _strange_start(run: Run) -> Check | None:
     beta = run.config.get("beta")
-    if run.info.get("algorithm") not in {"dpo", "kto", "online-dpo"} or not isinstance(beta, float | int) or not beta:
+    if run.algorithm not in {"dpo", "kto", "online-dpo"} or not isinstance(beta, float | int) or not beta:
         return None
     known = [run.series[name] for name in ("chosen_reward", "rejected_reward") if name in run.series]
     firsts = [series.first for series in known if len(series) and int(series.steps[0]) == 1]

@@ -15,6 +15,7 @@ from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import ResourceLeak
 from rlhf_assert.numbers import count, share
+from rlhf_assert.recording.events import StepEnd
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
 
@@ -131,7 +132,7 @@ def _column(run: Run, memory: str, rank: int) -> tuple[FloatArray, FloatArray]:
 
 def _step_at(run: Run, moment: float) -> int:
     """Return the step that was made at a moment, where no event tells the ends of steps by the share of the run."""
-    ends = {int(event["step"]): float(event["time"]) for event in run.events if event.get("event") == "step_end"}
+    ends = {event.step: event.time for event in run.events_of(StepEnd) if event.time is not None}
     if ends:
         return min((step for step, end in ends.items() if end >= moment), default=max(ends))
     times = [float(sample["time"]) for sample in run.resources]

@@ -15,6 +15,7 @@ from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number, setting
+from rlhf_assert.recording.events import Resume
 from rlhf_assert.recording.run import Run
 
 ROWS, FEWEST = 5, 3
@@ -45,7 +46,7 @@ def judge_resume(run: Run) -> Check:
     distance of 0 from its reference again, and a kl_div or a learning signal that falls back to where it began. Lost
     moments of the optimizer are seen by `judge_optimizer`.
     """
-    resumes = [int(event["step"]) for event in run.events if event.get("event") == "resume"]
+    resumes = [event.step for event in run.events_of(Resume)]
     if not resumes:
         return skipped("the scenario asks for no resume")
     steps = [row.step for row in run.rows]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from rlhf_assert.checked import Cause, Check
@@ -12,6 +9,7 @@ from rlhf_assert.checks.stating import failed
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.reward_normalization import unlike_saved
 from rlhf_assert.numbers import number
+from rlhf_assert.recording.events import Rescored
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import FloatArray
 from rlhf_assert.rewards.breaks import find_advantage_break, find_reward_break
@@ -154,9 +152,9 @@ def broken_advantages(run: Run) -> Check | None:
 
 def _rewarded(run: Run) -> FloatArray | None:
     samples, beta = run.samples, run.config.get("beta")
-    if run.info.get("algorithm") == "grpo":
+    if run.algorithm == "grpo":
         return samples.reward
-    if run.info.get("algorithm") != "rloo" or not isinstance(beta, float | int):
+    if run.algorithm != "rloo" or not isinstance(beta, float | int):
         return None
     penalty: FloatArray = beta * (samples.logprob - samples.ref_logprob) * samples.length
     return samples.reward - penalty if beta else samples.reward
@@ -164,20 +162,13 @@ def _rewarded(run: Run) -> FloatArray | None:
 
 def unconfirmed_rewards(run: Run) -> Check | None:
     """Return rewards that a second scoring of the same completions, after the training, gives other values."""
-    for event in run.events:
-        if event.get("event") == "rescored":
-            found = _unconfirmed(run, event)
-            if found is not None:
-                return found
-    return None
+    failures = (_unconfirmed(run, event) for event in run.events_of(Rescored))
+    return next((failure for failure in failures if failure is not None), None)
 
 
-def _unconfirmed(run: Run, event: Mapping[str, Any]) -> Check | None:
-    pairs = [
-        (one, other)
-        for one, other in zip(event["first"], event["second"], strict=True)
-        if isinstance(one, float | int) and isinstance(other, float | int)
-    ]
+def _unconfirmed(run: Run, event: Rescored) -> Check | None:
+    both = zip(event.first, event.second, strict=False)
+    pairs = [(one, other) for one, other in both if np.isfinite(one) and np.isfinite(other)]
     first, second = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
     if len(pairs) < FEWEST_PAIRS or np.array_equal(first, second):
         return None
@@ -187,7 +178,7 @@ def _unconfirmed(run: Run, event: Mapping[str, Any]) -> Check | None:
     high = float(np.tanh(np.arctanh(np.clip(r, -0.999999, 0.999999)) + 1.96 / np.sqrt(len(pairs) - 3)))
     if high >= CONFIRMED:
         return None
-    step = int(event["step"])
+    step = event.step
     return reward_failed(
         run,
         "unconfirmed-reward",

@@ -89,7 +89,7 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
         if word not in ALLOWABLE:
             known = ", ".join(ALLOWABLE)
             raise UsageError(f"allow={word!r} is no finding on rewards{suggest(word, ALLOWABLE)}; known: {known}")
-    algorithm = str(run.info.get("algorithm") or "")
+    algorithm = run.algorithm
     if algorithm == "sft":
         return skipped("supervised fine-tuning has no reward")
     rows = _judge_rows(run, algorithm)
@@ -232,7 +232,7 @@ def _constant(run: Run, found: RewardReliability) -> Check | None:
 
 
 def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
-    if run.info.get("algorithm") not in {"grpo", "rloo"} or not found.saturated_throughout:
+    if run.algorithm not in {"grpo", "rloo"} or not found.saturated_throughout:
         return None
     return reward_failed(
         run,

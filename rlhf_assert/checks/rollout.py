@@ -128,7 +128,7 @@ def _endings(run: Run) -> list[Anomaly]:
 
 
 def _apart(run: Run, series: Series) -> list[Anomaly]:
-    own = run.config.get("use_vllm", run.info.get("algorithm") != "ppo") is False  # TRL's PPO has no such option
+    own = run.config.get("use_vllm", run.algorithm != "ppo") is False  # TRL's PPO has no such option
     highest = ONE_ENGINE if own else LIMIT
     if run.config.get("rollout_kl_estimator") == "k1":
         highest = MEAN

@@ -22,6 +22,7 @@ from rlhf_assert.verdict import Verdict
 
 SHOWN_KEYS = 8
 LONGEST_KEY = 60
+LONGEST_EVENT = 160
 SUGGESTED_FROM = 200
 """Unknown keys that are compared with the known ones for a typing error, at most."""
 
@@ -49,7 +50,7 @@ def header(run: Run) -> list[str]:
     """Return what stands beside the name: the algorithm, rows, steps and metrics; a line for each subject."""
     extent = f", steps {run.extent[0]} to {run.extent[1]}" if len(run.rows) else ""
     rows = f"{count(len(run.rows), 'row')}{extent}, {count(len(run.series), 'metric')}"
-    algorithm = str(run.info.get("algorithm") or "").upper()
+    algorithm = run.algorithm.upper()
     if "log" not in run.info:
         return [f"{run.scenario}, {algorithm or 'UNKNOWN ALGORITHM'}; {rows}", facts(run)]
     told = f"{algorithm}, judged by its keys" if algorithm else "algorithm not told by its keys"
@@ -75,6 +76,9 @@ def full(verdict: Verdict, style: Style) -> str:
         lines += _row("left out", [left], style)
     if run.torn_lines:
         lines += _row("dropped", [f"{count(run.torn_lines, 'line')} that were cut off or no record"], style)
+    if run.unreadable:
+        first = cut(str(run.unreadable[0]), LONGEST_EVENT)
+        lines += _row("unreadable", [f"{count(len(run.unreadable), 'event')}; the first is {first}"], style)
     counted = list(marks.values())
     total = (
         f"{counted.count('CRIT')} critical, {count(counted.count('warn'), 'warning')}, {len(passed)} passed, "

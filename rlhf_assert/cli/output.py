@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
 from rlhf_assert.report.layout import columns, speaks_unicode
 
 COLOURS = {"CRIT": "red", "FAIL": "red", "warn": "yellow", "WARN": "yellow", "pass": "green", "PASS": "green"}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
+from rlhf_assert.recording.events import AnomalyFound
 
 
 class Severity(IntEnum):
@@ -76,6 +77,12 @@ def encode_anomaly(anomaly: Anomaly) -> dict[str, Any]:
     fields = {name: getattr(anomaly, name) for name in Anomaly.__dataclass_fields__}
     encoded: dict[str, Any] = encode({**fields, "severity": anomaly.severity.name})
     return encoded
+
+
+def anomaly_found(step: int, anomaly: Anomaly) -> AnomalyFound:
+    """Return the event that a detector found an anomaly in the row of a step."""
+    fields = {name: getattr(anomaly, name) for name in Anomaly.__dataclass_fields__}
+    return AnomalyFound(step=step, **{**fields, "severity": anomaly.severity.name})
 
 
 def decode_anomaly(record: Mapping[str, Any]) -> Anomaly:

@@ -124,8 +124,7 @@ def detectors_for(run: Run, budget: Budget | None = None) -> list[Detector]:
     Raises:
         UnreadableRun: its settings are none that this version knows.
     """
-    algorithm = str(run.info.get("algorithm") or "")
-    return default_detectors(algorithm, run.config, settings=settings_of(run.info), budget=budget)
+    return default_detectors(run.algorithm, run.config, settings=settings_of(run.info), budget=budget)
 
 
 def _absorbs(detector: Detector, block: Block) -> bool:

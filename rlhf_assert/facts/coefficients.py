@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from rlhf_assert.facts.fact import fact
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.events import Objective, ReferenceLogprob
 from rlhf_assert.recording.run import Run
 
 TOLERANCE = 0.05
@@ -83,11 +83,11 @@ def _changed(coefficient: Coefficient) -> ChangedCoefficient | None:
 
 
 def _coefficients(run: Run) -> Iterator[Coefficient]:
-    algorithm = run.info.get("algorithm")
+    algorithm = run.algorithm
     penalty = "kl_coef" if algorithm == "ppo" else "beta"
     configured = run.config.get(penalty)
     if isinstance(configured, float | int) and configured != 0.0:
-        implied = _IMPLIED.get(str(algorithm))
+        implied = _IMPLIED.get(algorithm)
         if implied is not None:
             yield Coefficient(penalty, float(configured), tuple(implied(run)))
     weight = run.config.get("vf_coef")
@@ -109,11 +109,11 @@ def _value_weight(run: Run) -> Iterator[tuple[int, float]]:
     policy, value = run.series.get("policy_loss"), run.series.get("value_loss")
     if policy is None or value is None:
         return
-    whole = {event["step"]: event["loss"] for event in run.events if event.get("event") == "objective"}
+    whole = {event.step: event.loss for event in run.events_of(Objective)}
     parts = dict(zip(policy.steps.tolist(), policy.values.tolist(), strict=True))
     for step, loss in zip(value.steps.tolist(), value.values.tolist(), strict=True):
         total = whole.get(step)
-        if isinstance(total, float) and math.isfinite(total) and loss > SMALLEST and math.isfinite(parts[step]):
+        if total is not None and math.isfinite(total) and loss > SMALLEST and math.isfinite(parts[step]):
             yield step, (total - parts[step]) / loss
 
 
@@ -176,8 +176,7 @@ def _preference(run: Run) -> Iterator[tuple[int, float]]:
     plain = run.config.get("loss_type") in _PREFERENCE_LOSSES
     if not once or not plain or rewards is None or policy is None or len(rewards) != len(policy):
         return
-    events = [event for event in run.events if event.get("event") == "reference_logprob"]
-    reference = {event["step"]: decode_number(event["chosen"]) for event in events}
+    reference = {event.step: event.chosen for event in run.events_of(ReferenceLogprob)}
     for step, reward, logprob in zip(
         rewards.steps.tolist(), rewards.values.tolist(), policy.values.tolist(), strict=True
     ):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf_assert.facts.fact import fact
+from rlhf_assert.recording.events import Actors, ProcessLost
 from rlhf_assert.recording.run import Run
 
 EXPECTED = frozenset({"OUT_OF_SCOPE", "REF_DELETED", "RAY_KILL", "OWNER_DIED"})
@@ -33,25 +32,17 @@ class Death:
 @fact
 def deaths(run: Run) -> tuple[Death, ...]:
     """Return the processes that died before their time, the first first (events `process_lost` and `actors`)."""
-    found: dict[str, Death] = {}
+    by_name: dict[str, Death] = {}
     for event in run.events:
-        step = int(event.get("step") or 0)
-        moment = float(event.get("time") or 0.0)
-        if event.get("event") == "process_lost":
-            what = str(event.get("what") or "a process")
-            found.setdefault(what, Death(what, _clause(event.get("reason")), moment, step))
-        elif event.get("event") == "actors":
-            for actor in event.get("actors") or ():
-                if actor.get("state") == "DEAD" and actor.get("reason") not in EXPECTED:
-                    ended = float(actor.get("ended") or moment)
-                    reason = _clause(actor.get("message") or actor.get("reason"))
-                    found.setdefault(str(actor.get("id")), Death(named(actor), reason, ended, step))
-    return tuple(sorted(found.values(), key=lambda death: death.time))
-
-
-def named(actor: Mapping[str, Any]) -> str:
-    """Return how an actor is called: its class and process number."""
-    return f"{actor.get('class') or 'an actor'} (process {actor.get('pid')})"
+        step, moment = event.step or 0, event.time or 0.0
+        if isinstance(event, ProcessLost):
+            by_name.setdefault(event.what, Death(event.what, _clause(event.reason), moment, step))
+        elif isinstance(event, Actors):
+            for actor in event.actors:
+                if actor.state == "DEAD" and actor.reason not in EXPECTED:
+                    reason = _clause(actor.message or actor.reason)
+                    by_name.setdefault(actor.id, Death(str(actor), reason, actor.ended or moment, step))
+    return tuple(sorted(by_name.values(), key=lambda death: death.time))
 
 
 def _clause(text: object) -> str:

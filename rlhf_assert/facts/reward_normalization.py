@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlhf_assert.facts.fact import fact
+from rlhf_assert.recording.events import RewardNormalization
 from rlhf_assert.recording.run import Run
 
 HALF_PRECISION = 0.01
@@ -15,12 +16,11 @@ def unlike_saved(run: Run) -> tuple[str, str] | None:
 
     Reads the event `reward_normalization`; differences by the rounding of half precision are none.
     """
-    for event in run.events:
-        if event.get("event") == "reward_normalization":
-            used, saved = ((float(event[f"{of}mean"]), float(event[f"{of}std"])) for of in ("", "saved_"))
-            tolerance = HALF_PRECISION * max(map(abs, saved))
-            if not all(abs(one - other) <= tolerance for one, other in zip(used, saved, strict=True)):
-                return _moments(used), _moments(saved)
+    for event in run.events_of(RewardNormalization):
+        used, saved = (event.mean, event.std), (event.saved_mean, event.saved_std)
+        tolerance = HALF_PRECISION * max(map(abs, saved))
+        if not all(abs(one - other) <= tolerance for one, other in zip(used, saved, strict=True)):
+            return _moments(used), _moments(saved)
     return None
 
 

@@ -6,7 +6,6 @@ kernel in one unbuffered write, so a process killed with SIGKILL loses no comple
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -16,10 +15,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.metrics import DERIVED, canonical_name, key_priority
+from rlhf_assert.recording.encoding import all_finite, as_number, dump_line, encode, encode_number, is_plain
+from rlhf_assert.recording.events import Event, decode_event, encode_event
+from rlhf_assert.recording.files import AppendOnlyFile, write_json
 
 FORMAT = 1
 RunStatus = Literal["running", "completed", "stopped", "crashed", "timeout"]
@@ -127,9 +127,16 @@ class Recorder:
         if lines and self.rank == 0:
             self._file("samples").append(b"".join(lines))
 
-    def event(self, name: str, step: int | None = None, **fields: Any) -> None:
-        """Append a lifecycle event."""
-        self.append("events", {"event": name, "step": step, "time": time.time(), **fields})
+    def event(self, event: Event | str, step: int | None = None, **fields: Any) -> None:
+        """Append an event; its time is now, unless it brings its own."""
+        if self.rank != 0:
+            return
+        if isinstance(event, str):
+            event = decode_event({"event": event, "step": step, **fields})
+        record = encode_event(event)
+        if record.get("time") is None:
+            record["time"] = time.time()
+        self._file("events").append(dump_line(record if is_plain(record) else encode(record)))
 
     def resources(self, usage: Mapping[str, Any]) -> None:
         """Append one resource sample of this rank; ranks above 0 write `resources.rankN.jsonl`."""
@@ -178,73 +185,6 @@ class Recorder:
             write_json(self.path / "run.json", self.info)
 
 
-class AppendOnlyFile:
-    """A file to which whole lines are appended, each in one write.
-
-    Raises:
-        RecordingError: a line could not be written; the file ends with the last complete line.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise RecordingError(f"{path}: cannot be written: {error.strerror}") from error
-
-    def append(self, lines: bytes) -> None:
-        """Append complete lines, or nothing."""
-        try:
-            written = os.write(self._descriptor, lines)
-        except OSError as error:
-            raise self._full(error.strerror or "write failed") from error
-        if written != len(lines):
-            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-            raise self._full("no space left")
-
-    def close(self) -> None:
-        """Close the file; a later append raises."""
-        descriptor, self._descriptor = self._descriptor, -1  # the number may soon be another file's
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def _full(self, reason: str) -> RecordingError:
-        return RecordingError(
-            f"{self.path}: cannot write: {reason}; what was recorded so far is kept: free space, or choose another "
-            "folder, and run again"
-        )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step, so that a reader never sees half of it.
-
-    Raises:
-        RecordingError: the file cannot be written; the former content stays.
-    """
-    draft = path.with_suffix(".draft")
-    try:
-        draft.write_bytes(orjson.dumps(_plain(encode(content)), option=orjson.OPT_INDENT_2, default=str))
-        draft.replace(path)
-    except OSError as error:
-        raise RecordingError(
-            f"{path}: cannot be written: {error.strerror}; what was recorded before is kept"
-        ) from error
-
-
-def as_number(value: Any) -> float | str | None:
-    """Return a logged value as a float, None as None, and text that is no number as text.
-
-    Frameworks log numbers as int, bool, text, numpy scalars and one-element tensors.
-    """
-    if value is None or type(value) is float:
-        return value
-    try:
-        item = getattr(value, "item", None)
-        return float(value if item is None else item())
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return str(value)
-
-
 def _pick(plan: tuple[tuple[str, list[str]], ...], kept: Mapping[str, float | str | None]) -> Metrics:
     """Return the canonical metrics of a row; text never wins over a key that holds a number or null."""
     metrics: Metrics = {}
@@ -255,66 +195,6 @@ def _pick(plan: tuple[tuple[str, list[str]], ...], kept: Mapping[str, float | st
                 metrics[name] = value
                 break
     return metrics
-
-
-def all_finite(row: Mapping[str, float | str | None]) -> bool:
-    """Return whether every value is a finite float; now and then False for a row that is (its sum may overflow)."""
-    try:
-        return math.isfinite(sum(row.values()))  # type: ignore[arg-type]  # None and text raise TypeError
-    except TypeError:
-        return False
-
-
-def dump_line(record: Mapping[str, Any]) -> bytes:
-    """Return a record as one line of JSON."""
-    try:
-        return orjson.dumps(record) + b"\n"
-    except TypeError:  # keys that are no text, half a surrogate pair, an integer past 64 bits
-        return orjson.dumps(_plain(record)) + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return str(value)
-    return value
-
-
-def encode_number(value: float | str | None) -> float | str | None:
-    """Return the JSON form of a number: NaN and infinities as "nan", "inf" and "-inf"."""
-    if type(value) is not float or value - value == 0.0:
-        return value
-    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-
-
-def decode_number(value: Any) -> float | None:
-    """Return the number of its JSON form (see `encode_number`); None if it stands for none."""
-    if isinstance(value, float):
-        return value
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def encode(value: Any) -> Any:
-    """Return `value` with every non-finite number in it in its JSON form."""
-    if isinstance(value, float):
-        return encode_number(float(value))
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [encode(item) for item in value]
-    if isinstance(value, str | int | bool) or value is None:
-        return value
-    return encode(as_number(value))
 
 
 def _derivable(names: Container[str]) -> Iterator[tuple[str, str, str]]:

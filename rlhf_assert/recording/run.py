@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from rlhf_assert.errors import UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
-from rlhf_assert.recording.recorder import FORMAT, decode_number
+from rlhf_assert.recording.encoding import decode_number
+from rlhf_assert.recording.events import Event, Unreadable, decode_event
+from rlhf_assert.recording.recorder import FORMAT
 from rlhf_assert.recording.rows import ColumnRows
 from rlhf_assert.recording.rows import Row as Row  # noqa: PLC0414 - `rlhf_assert.recording.run.Row` is its public place
 from rlhf_assert.recording.series import FloatArray, IntArray, Series
 from rlhf_assert.training.faults import Fault, decode_fault
+
+E = TypeVar("E", bound=Event)
 
 BESIDE = ("actors/", "engine/", "optimizer/", "packing/", "rollout/", "timing/")
 """The beginnings of what is recorded of a distributed training beside its metrics, which have no canonical name."""
@@ -74,7 +78,7 @@ class Run:
         series: canonical name -> series.
         original: the framework's own key -> series, mapped or not.
         unmapped: the keys that no alias table knows, without those that are recorded `BESIDE`.
-        events: the lifecycle events in order.
+        events: what happened, in order; see `rlhf_assert.recording.events`. `events_of` gives those of one kind.
         torn_lines: lines that were incomplete or no JSON, and dropped.
     """
 
@@ -84,7 +88,7 @@ class Run:
     series: Mapping[str, Series]
     original: Mapping[str, Series]
     unmapped: tuple[str, ...]
-    events: tuple[Mapping[str, Any], ...]
+    events: tuple[Event, ...]
     torn_lines: int = 0
 
     def __repr__(self) -> str:
@@ -94,10 +98,10 @@ class Run:
         )
 
     def __getitem__(self, name: str) -> Series:
-        found = self.series.get(name) or self.original.get(name)
-        if found is None:
+        series = self.series.get(name) or self.original.get(name)
+        if series is None:
             raise KeyError(f"{name} was not recorded in {self.path}{suggest(name, [*self.series, *self.original])}")
-        return found
+        return series
 
     def __contains__(self, name: object) -> bool:
         return name in self.series or name in self.original
@@ -106,6 +110,11 @@ class Run:
     def scenario(self) -> str:
         """Name of the scenario; the folder's name for a run that no scenario made."""
         return str(self.info.get("scenario") or self.path.name)
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm, for example `grpo`; empty if it is unknown."""
+        return str(self.info.get("algorithm") or "")
 
     @property
     def fault(self) -> Fault | None:
@@ -160,11 +169,28 @@ class Run:
         """Wall-clock seconds between the start and the end (or the last row) of the run."""
         return float(self.info.get("finished", self.info["started"])) - float(self.info["started"])
 
+    def events_of(self, kind: type[E]) -> tuple[E, ...]:
+        """Return the events of one kind in order, for example `run.events_of(Update)`."""
+        events: Any = self._events_by_kind.get(kind, ())  # by exact type, so all of them are of kind E
+        return tuple(events)
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The events whose fields are not of their types; each names its event and the field."""
+        return self.events_of(Unreadable)
+
+    @cached_property
+    def _events_by_kind(self) -> Mapping[type[Event], list[Event]]:
+        by_kind: dict[type[Event], list[Event]] = {}
+        for event in self.events:
+            by_kind.setdefault(type(event), []).append(event)
+        return by_kind
+
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
         """The checkpoint folders in the order of their steps, the step-0 weights (`initial_weights`) left out."""
-        found = [path for path in (self.path / "checkpoints").glob("checkpoint-*") if path.name[11:].isdigit()]
-        return tuple(sorted(found, key=lambda path: int(path.name[11:])))
+        folders = [path for path in (self.path / "checkpoints").glob("checkpoint-*") if path.name[11:].isdigit()]
+        return tuple(sorted(folders, key=lambda path: int(path.name[11:])))
 
     @cached_property
     def samples(self) -> Samples:
@@ -175,8 +201,8 @@ class Run:
     def resources(self) -> tuple[Mapping[str, Any], ...]:
         """The resource samples of all ranks, in order of time."""
         files = sorted(self.path.glob("resources*.jsonl"))
-        found = [record for file in files for record in _lines(file) if record is not None]
-        return tuple(sorted(found, key=lambda record: record.get("time", 0.0)))
+        samples = [record for file in files for record in _lines(file) if record is not None]
+        return tuple(sorted(samples, key=lambda record: record.get("time", 0.0)))
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
@@ -209,7 +235,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         if record is None:
             torn += 1
         else:
-            events.append(record)
+            events.append(decode_event(record))
     return Run(
         path=folder,
         info=info,

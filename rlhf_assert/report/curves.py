@@ -10,7 +10,7 @@ import numpy as np
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
 from rlhf_assert.recording.run import Run
 from rlhf_assert.recording.series import Series
 from rlhf_assert.report.sparkline import Axis, sparkline

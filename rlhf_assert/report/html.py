@@ -12,7 +12,8 @@ from rlhf_assert.checked import Check, Status
 from rlhf_assert.detect import Anomaly
 from rlhf_assert.metrics import METRICS, label
 from rlhf_assert.numbers import number, setting
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
+from rlhf_assert.recording.events import EpochStatistics, Unreadable, encode_event
 from rlhf_assert.recording.run import Run, ordered
 from rlhf_assert.recording.series import Series
 from rlhf_assert.report.diagnosis import diagnose
@@ -161,14 +162,10 @@ def _resource_figure(title: str, name: str, found: Sequence[tuple[float, float]]
 
 def _epochs(run: Run) -> str:
     rows = []
-    for event in run.events:
-        if event.get("event") != "epoch_statistics" or not isinstance(event.get("metrics"), Mapping):
-            continue
-        for name, its in event["metrics"].items():
-            cells = [_number(its.get(part)) for part in ("mean", "std", "min", "max")]
-            rows.append(
-                [escape(f"{event.get('epoch')}"), escape(str(name)), *cells, escape(str(its.get("trend") or ""))]
-            )
+    for event in run.events_of(EpochStatistics):
+        for name, its in event.metrics.items():
+            cells = [_number(value) for value in (its.mean, its.std, its.min, its.max)]
+            rows.append([str(event.epoch), escape(name), *cells, escape(its.trend or "")])
     if not rows:
         return '<p class="soft">No epoch was recorded to its end.</p>'
     return _table(("epoch", "metric", "mean", "std", "min", "max", "trend"), rows, numeric={2, 3, 4, 5})
@@ -182,14 +179,16 @@ def _timing(run: Run) -> str:
 def _events(run: Run) -> str:
     begun = float(run.info.get("started") or 0.0)
     rows = []
-    listed = [event for event in run.events if event.get("event") not in EACH_STEP]
-    counts = Counter(str(event.get("event")) for event in run.events if event.get("event") in EACH_STEP)
+    listed = [event for event in run.events if event.name not in EACH_STEP]
+    counts = Counter(event.name for event in run.events if event.name in EACH_STEP)
     for event in listed[:MOST_EVENTS]:
-        rest = {key: value for key, value in event.items() if key not in ("event", "step", "time")}
+        rest = {key: value for key, value in encode_event(event).items() if key not in ("event", "step", "time")}
         told = ", ".join(f"{key} {_brief(value)}" for key, value in rest.items())
-        at = f"{float(event['time']) - begun:.2f} s" if isinstance(event.get("time"), int | float) else ""
-        step = "" if event.get("step") is None else str(event["step"])
-        rows.append([escape(at), escape(step), escape(str(event.get("event"))), escape(told)])
+        if isinstance(event, Unreadable):
+            told = f"cannot be read: {event.field}: {event.reason}"
+        at = "" if event.time is None else f"{event.time - begun:.2f} s"
+        step = "" if event.step is None else str(event.step)
+        rows.append([escape(at), escape(step), escape(event.name), escape(told)])
     unlisted = [f"{count} {name}" for name, count in counts.items()]
     if len(listed) > len(rows):
         unlisted.append(f"{len(listed) - len(rows)} others")

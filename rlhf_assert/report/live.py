@@ -10,7 +10,7 @@ import orjson
 
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
-from rlhf_assert.recording.recorder import decode_number
+from rlhf_assert.recording.encoding import decode_number
 
 SHOWN = ("kl_div", "reward", "reward_margin", "reward_accuracy", "entropy", "loss")
 """The metrics that the line shows, in this order, as many as `MOST`."""

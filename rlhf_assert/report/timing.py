@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf_assert.numbers import number, share
+from rlhf_assert.recording.events import TrainBegin, TrainEnd
 from rlhf_assert.recording.run import Run
-
-BOUNDARIES = ("train_begin", "train_end")
 
 
 def phases(run: Run) -> list[tuple[str, float, str]]:
@@ -17,10 +16,11 @@ def phases(run: Run) -> list[tuple[str, float, str]]:
     """
     begun = float(run.info.get("started") or 0.0)
     ended = begun + run.seconds
-    times: dict[str, float] = {}
-    for event in run.events:
-        if event.get("event") in BOUNDARIES and isinstance(event.get("time"), int | float):
-            times[str(event["event"])] = float(event["time"])
+    times = {
+        event.name: event.time
+        for event in (*run.events_of(TrainBegin), *run.events_of(TrainEnd))
+        if event.time is not None
+    }
     found: list[tuple[str, float, str]] = [("all", run.seconds, f"status {run.status}")]
     if "train_begin" in times:
         found.append(("before training", times["train_begin"] - begun, "building the trainer"))

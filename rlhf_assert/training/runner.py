@@ -25,7 +25,9 @@ from filelock import FileLock
 
 from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import MissingDependency, RecordingError, RlhfAssertError, UsageError
-from rlhf_assert.recording.recorder import FORMAT, encode, write_json
+from rlhf_assert.recording.encoding import encode
+from rlhf_assert.recording.files import write_json
+from rlhf_assert.recording.recorder import FORMAT
 from rlhf_assert.recording.run import Run, read_info, read_run
 from rlhf_assert.training.backend import find_backend
 from rlhf_assert.training.faults import Fault

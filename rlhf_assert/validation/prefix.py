@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from rlhf_assert.recording.recorder import write_json
+from rlhf_assert.recording.events import StepBegin, decode_event
+from rlhf_assert.recording.files import write_json
 from rlhf_assert.recording.run import Run, read_run
 
 
@@ -24,7 +25,8 @@ def prefix(run: Run, step: int, folder: Path) -> Run:
     for name in ("metrics.jsonl", "samples.jsonl"):
         _write(folder / name, [line for line in _records(run.path / name) if (line.get("step") or 0) <= step])
     _write(folder / "events.jsonl", events)
-    moment = max((float(event["time"]) for event in events), default=float("inf"))
+    times = [event.time for event in map(decode_event, events) if event.time is not None]
+    moment = max(times, default=float("inf"))
     for file in run.path.glob("resources*.jsonl"):
         _write(folder / file.name, [line for line in _records(file) if float(line.get("time", 0.0)) <= moment])
     (folder / "checkpoints").mkdir()
@@ -39,24 +41,27 @@ def _without_end(info: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in info.items() if key not in {"error", "finished", "monitor_seconds"}}
 
 
-def _before_next_step(events: Iterable[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+def _before_next_step(records: Iterable[dict[str, Any]], step: int) -> list[dict[str, Any]]:
     kept = []
-    for event in events:
-        number = event.get("step") or 0
-        if number > step or (event.get("event") == "step_begin" and number == step):
+    for record in records:
+        event = decode_event(record)
+        number = event.step or 0
+        if number > step or (isinstance(event, StepBegin) and number == step):
             break  # frameworks count a step at its end: `step_begin` of step + 1 still says `step`
-        kept.append(event)
+        kept.append(record)
     return kept
 
 
 def _records(file: Path) -> list[dict[str, Any]]:
-    found = []
+    records: list[dict[str, Any]] = []
     for line in file.read_bytes().splitlines() if file.is_file() else ():
         try:
-            found.append(orjson.loads(line))
+            record = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue  # the torn last line of a killed training
-    return found
+        if isinstance(record, dict):
+            records.append(record)
+    return records
 
 
 def _write(file: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.numbers import count
-from rlhf_assert.recording.recorder import write_json
+from rlhf_assert.recording.files import write_json
 from rlhf_assert.validation import tables
 from rlhf_assert.validation.answer import answer
 from rlhf_assert.validation.intervals import Rate

@@ -15,7 +15,7 @@ from rlhf_assert.checks.registry import checks, found_by
 from rlhf_assert.detect import Detector, Severity
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.detect.settings import Settings, settings_of
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import Fault
 from rlhf_assert.validation.plan import Training

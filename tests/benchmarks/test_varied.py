@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rlhf_assert.recording.events import Evaluation
 from rlhf_assert.recording.run import Samples
 from rlhf_assert.recording.series import Series
 from rlhf_assert.training.scenario import load_module
@@ -56,7 +57,7 @@ def generated(
 
 def evaluated(*losses: float) -> SimpleNamespace:
     run = generated(samples=0)
-    run.events = tuple({"event": "evaluation", "metrics": {"eval_loss": loss}} for loss in losses)
+    run.events = tuple(Evaluation(metrics={"eval_loss": loss}) for loss in losses)
     return run
 
 

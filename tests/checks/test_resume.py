@@ -12,6 +12,7 @@ import pytest
 from rlhf_assert import Recorder, Run, read_run
 from rlhf_assert.checked import Check, Status
 from rlhf_assert.checks.resume import judge_resume
+from rlhf_assert.recording.events import Resume
 
 LAST, STEPS = 12, 24
 
@@ -33,7 +34,7 @@ def judged(path: Path, rows: Sequence[tuple[int, dict[str, float]]], last: int |
     for step, row in rows:
         recorder.row(step, row)
     if last is not None:
-        recorder.event("resume", last)
+        recorder.event(Resume(step=last))
     recorder.finish("completed")
     run: Run = read_run(recorder.path)
     return judge_resume(run)

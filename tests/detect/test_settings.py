@@ -9,7 +9,7 @@ import pytest
 from rlhf_assert.detect.default import default_detectors
 from rlhf_assert.detect.settings import CHECKS, Settings, project_settings, read_settings, settings_of
 from rlhf_assert.errors import UnreadableRun, UsageError
-from rlhf_assert.recording.recorder import encode
+from rlhf_assert.recording.encoding import encode
 
 
 def written(folder: Path, text: str) -> Path:

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from rlhf_assert import Recorder
 from rlhf_assert.cli import main
+from rlhf_assert.recording.events import Batch, TrainBegin
 
 HERE = Path(__file__).parent
 INPUTS = sorted(path.name for path in (HERE / "inputs").iterdir())
@@ -84,8 +85,8 @@ def test_a_run_directory_is_written_as_before(tmp_path: Path, monkeypatch: pytes
     recorder.row(1, {"reward": 0.5, "kl": 0.0, "loss": 0.1, "mine": "words"}, epoch=0.5)
     recorder.row(2, {"reward": float("nan"), "kl": float("inf"), "loss": None})
     recorder.samples([{"step": 1, "prompt": "a", "length": 3, "reward": 1.0}, {"step": 1, "reward": float("-inf")}])
-    recorder.event("train_begin", 0)
-    recorder.event("batch", 1, digest="abc")
+    recorder.event(TrainBegin(step=0))
+    recorder.event(Batch(step=1, digest="abc"))
     recorder.resources({"memory_rss": 1})
     recorder.finish("crashed", {"type": "ValueError", "message": "no", "traceback": ""})
     files = {path.name: path.read_text().splitlines() for path in sorted((tmp_path / "run").glob("*.json*"))}

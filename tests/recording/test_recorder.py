@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from rlhf_assert.errors import RecordingError
-from rlhf_assert.recording.recorder import AppendOnlyFile, Recorder, as_number, dump_line
+from rlhf_assert.recording.encoding import as_number, dump_line
+from rlhf_assert.recording.events import Save, TrainBegin
+from rlhf_assert.recording.files import AppendOnlyFile
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 
 
@@ -134,7 +137,7 @@ def test_only_rank_0_writes_metrics_and_every_rank_its_resources(tmp_path: Path)
     first, second = Recorder(tmp_path / "run"), Recorder(tmp_path / "run", rank=1)
     for recorder in (first, second):
         recorder.row(1, {"loss": float(recorder.rank)})
-        recorder.event("save", 1)
+        recorder.event(Save(step=1))
         recorder.resources({"memory_rss": recorder.rank})
     second.finish("crashed")
 
@@ -163,7 +166,7 @@ def test_a_full_disk_is_one_clear_error_that_says_what_is_kept(tmp_path: Path) -
         recorder.row(1, {"loss": 0.5})
 
     assert "\n" not in str(caught.value)
-    recorder.event("train_begin")
+    recorder.event(TrainBegin())
     assert len(read_run(tmp_path / "run").events) == 1
 
 

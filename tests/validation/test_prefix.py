@@ -24,7 +24,7 @@ def test_a_prefix_holds_what_was_recorded_by_then(make_run: Callable[..., Run], 
 
     assert part["loss"].values.tolist() == [1.0, 2.0, 3.0]
     assert part.samples.step.tolist() == [1, 2, 3]
-    assert [event["event"] for event in part.events] == ["step_begin", "save"]  # step_begin of step 4 says 3
+    assert [event.name for event in part.events] == ["step_begin", "save"]  # step_begin of step 4 says 3
     assert [path.name for path in part.checkpoints] == ["checkpoint-3"]
     assert (part.path / "checkpoints" / "initial").exists()
     assert (part.status, part.error, part.scenario) == ("completed", None, run.scenario)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.recording.recorder import all_finite
+from rlhf_assert.recording.encoding import all_finite
 from rlhf_assert.recording.rows import Block
 
 CRITICAL_METRICS = frozenset(

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from rlhf_assert.facts.detected import anomalies_in
+from rlhf_assert.recording.events import AnomalyFound
 from rlhf_assert.recording.run import read_run
 
 pytestmark = pytest.mark.training
@@ -91,10 +92,10 @@ def test_what_the_project_sets_holds_live_and_afterwards(pytester: pytest.Pytest
     run = read_run(file.parent)
 
     assert run.info["detection"]["checks"] == {"kl-runaway": 1e-9}
-    live = [event for event in run.events if event["event"] == "anomaly" and event["kind"] == "kl-runaway"]
+    live = [event for event in run.events_of(AnomalyFound) if event.kind == "kl-runaway"]
     afterwards = [found for found in anomalies_in(run) if found.kind == "kl-runaway"]
-    assert [event["evidence"]["limit"] for event in live] == [1e-9] * len(live)
-    assert (live[-1]["severity"], live[-1]["onset"]) == (afterwards[-1].severity.name, afterwards[-1].onset)
+    assert [event.evidence["limit"] for event in live] == [1e-9] * len(live)
+    assert (live[-1].severity, live[-1].onset) == (afterwards[-1].severity.name, afterwards[-1].onset)
     result.stdout.fnmatch_lines(
         ["alarms      1 run, * checks; at most 0.2 false warnings, 0.005 criticals expected at this budget"]
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert import Recorder, read_run
+from rlhf_assert.recording.events import Actors
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import recording
 from rlhf_assert_openrlhf.inside.actors import Task, cause_of, describe, occupation, read_page
@@ -100,4 +101,4 @@ def test_a_look_adds_to_the_next_step_and_to_no_other(tmp_path: Path, monkeypatc
     assert run.original["actors/RolloutRayActor/utilization"].values.tolist() == pytest.approx([0.3])
     assert run.original["actors/alive"].values.tolist() == [3.0]
     assert run.original["actors/node_cpu"].values.tolist() == [0.5]
-    assert [event["step"] for event in run.events if event["event"] == "actors"] == [0, 1]
+    assert [event.step for event in run.events_of(Actors)] == [0, 1]

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from rlhf_assert import Recorder, read_run
+from rlhf_assert.recording.events import WeightSyncCanary
 from rlhf_assert_openrlhf.attach import cpu_variables, recording_variables
 from rlhf_assert_openrlhf.backend import BACKEND, command, private_folder, tiny_model
 from rlhf_assert_openrlhf.context import Context
@@ -268,7 +269,7 @@ def test_a_users_own_training_is_recorded_and_judged(installed: Environment, tmp
     assert [path.name for path in run.checkpoints] == ["checkpoint-3", "checkpoint-6"]
     assert run.info["hook_seconds"] > 0.0
     assert run.resources
-    assert not [event for event in run.events if event["event"] == "weight_sync_canary"]
+    assert not run.events_of(WeightSyncCanary)
 
     judged = subprocess.run(
         [sys.executable, "-m", "rlhf_assert.cli", "check", str(run.path), "--format", "json"],

@@ -13,6 +13,7 @@ import pytest
 from rlhf_assert import Recorder, Run, Scenario, judge, read_run, scenario
 from rlhf_assert.checked import Status
 from rlhf_assert.errors import UsageError
+from rlhf_assert.recording.events import Actors, RecordingFailed, WeightSyncCanary
 from rlhf_assert_openrlhf.backend import BACKEND
 from rlhf_assert_openrlhf.context import Context
 from rlhf_assert_openrlhf.environment import Environment
@@ -74,19 +75,19 @@ def test_the_engines_are_recorded_and_follow_the_trainer(run: Run) -> None:
     tokens = run.original["engine/generated_tokens"].values
     assert tokens.tolist() == [run.samples.length[run.samples.step == row.step].sum() for row in run.rows]
     assert run.original["engine/unfinished"].values.max() == 0.0
-    (canary,) = [event for event in run.events if event["event"] == "weight_sync_canary"]
-    (engine,) = canary["engines"]
-    assert engine["moved"] > 0.1
-    assert engine["off"] == 0.0
-    assert not [event for event in run.events if event["event"] == "recording_failed"]
+    (canary,) = run.events_of(WeightSyncCanary)
+    (engine,) = canary.engines or ()
+    assert engine.moved > 0.1
+    assert engine.off == 0.0
+    assert not run.events_of(RecordingFailed)
 
 
 def test_actors_batches_and_optimizers_are_recorded(run: Run) -> None:
-    looks = [event for event in run.events if event["event"] == "actors"]
-    classes = {actor["class"] for actor in looks[-1]["actors"] if actor["state"] == "ALIVE"}
+    looks = run.events_of(Actors)
+    classes = {actor.class_name for actor in looks[-1].actors if actor.state == "ALIVE"}
     assert {"PolicyModelActor", "ReferenceModelActor", "RolloutRayActor"} <= classes
-    assert all(actor["restarts"] == 0 for look in looks for actor in look["actors"])
-    assert any("memory" in node for look in looks for node in look["nodes"])
+    assert all(actor.restarts == 0 for look in looks for actor in look.actors)
+    assert any(node.memory for look in looks for node in look.nodes)
     savings = run.original["packing/savings"].values
     assert ((savings > 0.0) & (savings < 1.0)).all()  # completions of several lengths, padded to the longest
     # The advantage is the reward less its group's mean, but for the KL penalty.

@@ -12,6 +12,7 @@ import pytest
 
 from rlhf_assert import Run, judge, scenario
 from rlhf_assert.checked import Status
+from rlhf_assert.recording.events import RewardNormalization
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario
 from rlhf_assert_openrlhf.environment import Environment
@@ -60,10 +61,10 @@ def test_normalized_rewards_are_recorded_and_judged(train: Callable[..., Run]) -
     assert run.config["reward_normalization"] is True
     assert len(raw) == STEPS
     assert len(set(mean)) == len(set(std)) == 1
-    (told,) = [event for event in run.events if event["event"] == "reward_normalization"]
-    assert (told["mean"], told["std"]) == (mean[0], std[0])
-    assert 0.5 < told["saved_std"] < 10.0
-    sound = abs(std[0] - told["saved_std"]) < 0.02
+    (told,) = run.events_of(RewardNormalization)
+    assert (told.mean, told.std) == (mean[0], std[0])
+    assert 0.5 < told.saved_std < 10.0
+    sound = abs(std[0] - told.saved_std) < 0.02
     (check,) = [check for check in judge(run).checks if check.name == "rewards"]
     assert check.status is (Status.PASS if sound else Status.FAIL)
     if not sound:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_assert import Recorder, read_run
+from rlhf_assert.recording.events import AnomalyFound, Resume, SamplesUnavailable, TrainBegin, Unknown, Update
 from rlhf_assert_openrlhf.backend import name_checkpoints
 from rlhf_assert_openrlhf.ending import last_error
 from rlhf_assert_openrlhf.feed import Feed
@@ -44,8 +45,8 @@ def test_metrics_and_samples_are_recorded_by_their_canonical_names(tmp_path: Pat
     assert not run.unmapped
     assert run.samples.step.tolist() == [1, 1, 2, 2]
     assert run.samples.rewards["animals"].tolist() == run.samples.reward.tolist() == [0.5] * 4
-    assert next(event for event in run.events if event["event"] == "anomaly")["metric"] == "kl_div"
-    assert run.events[0]["event"] == "train_begin"
+    assert run.events_of(AnomalyFound)[0].metric == "kl_div"
+    assert run.events[0].name == "train_begin"
 
 
 def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> None:
@@ -95,9 +96,9 @@ def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp
     assert not reader.passed
     assert [row.step for row in run.rows] == [1, 2, 3, 4]
     assert run.samples.step.tolist() == [1, 2, 3, 4]
-    marks = [(event["event"], event["step"]) for event in run.events if event["event"] in {"train_begin", "resume"}]
+    marks = [(event.name, event.step) for event in run.events if isinstance(event, TrainBegin | Resume)]
     assert marks == [("train_begin", 0), ("resume", 2)]
-    assert [event["step"] for event in run.events if event["event"] == "update"] == [1, 2]
+    assert [event.step for event in run.events_of(Update)] == [1, 2]
 
 
 def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
@@ -105,9 +106,8 @@ def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -
     recording.guarded(recording.record_samples, [object()], None, reference=True)
     Feed(feed, recorder).take()
     recorder.finish("completed")
-    event = read_run(tmp_path / "run").events[-1]
-    assert event["event"] == "samples_unavailable"
-    assert event["reason"].startswith("record_samples: AttributeError: ")
+    (event,) = read_run(tmp_path / "run").events_of(SamplesUnavailable)
+    assert event.reason.startswith("record_samples: AttributeError: ")
 
 
 def test_saved_weights_get_the_name_of_a_checkpoint(tmp_path: Path) -> None:
@@ -131,3 +131,16 @@ def test_the_last_exception_of_an_output_is_its_error(tmp_path: Path) -> None:
     assert last_error(output) == "ShapeError: expected 3"
     output.write_text("one\ntwo\n")
     assert last_error(output) == "two"
+
+
+def test_an_event_that_is_not_as_it_should_be_is_kept_as_it_came(tmp_path: Path, feed: Path) -> None:
+    recorder = Recorder(tmp_path / "run")
+    recording.tell_event("actors", "last", actors="none", window=float("nan"))
+    recording.tell_event("of_a_newer_version", 3, value=float("inf"))
+    Feed(feed, recorder).take()
+    recorder.finish("completed")
+    run = read_run(tmp_path / "run")
+    assert [str(event) for event in run.unreadable] == ['event actors: actors: a list is expected, not "none"']
+    assert run.unreadable[0].record["window"] == "nan"
+    (unknown,) = run.events_of(Unknown)
+    assert (unknown.name, unknown.step, unknown.fields) == ("of_a_newer_version", 3, {"value": "inf"})

@@ -10,6 +10,7 @@ import pytest
 
 from rlhf_assert import Recorder, read_run, scenario
 from rlhf_assert.errors import RlhfAssertError
+from rlhf_assert.recording.events import Relaunch
 from rlhf_assert_openrlhf import OpenRLHFTraining, backend
 from rlhf_assert_openrlhf.environment import Environment
 
@@ -53,8 +54,8 @@ def test_a_ray_that_does_not_come_up_is_started_again(run_after: Any) -> None:
     path = run_after(1)
     run = read_run(path)
     assert [row.step for row in run.rows] == [1]
-    (told,) = [event for event in run.events if event["event"] == "relaunch"]
-    assert told["reason"].startswith("Ray did not come up")
+    (told,) = run.events_of(Relaunch)
+    assert told.reason.startswith("Ray did not come up")
     assert (path / "output.log").read_text() == "launch 2\n"
     assert (path / "output-first-launch.log").read_text().startswith("launch 1\n")
 
@@ -68,5 +69,5 @@ def test_a_ray_that_never_comes_up_is_not_started_a_third_time(run_after: Any, t
 
 def test_a_ray_that_comes_up_is_started_once(run_after: Any) -> None:
     path = run_after(0)
-    assert not [event for event in read_run(path).events if event["event"] == "relaunch"]
+    assert not read_run(path).events_of(Relaunch)
     assert not (path / "output-first-launch.log").exists()

@@ -13,6 +13,7 @@ import pytest
 from rlhf_assert import Recorder, Run, read_run
 from rlhf_assert.checked import Status
 from rlhf_assert.checks.data import judge_data
+from rlhf_assert.recording.events import Batch, Evaluation, ReferenceFingerprint
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import supervised
 
@@ -85,9 +86,9 @@ def test_rows_margins_and_evaluations_are_recorded(tmp_path: Path, monkeypatch: 
     assert run["rejected_reward"].values == pytest.approx([0.0, -0.1, -0.2, -0.3])
     assert run["reward_margin"].values == pytest.approx([0.0, 0.2, 0.4, 0.6])
     assert (run["step_time"].values >= 0.0).all()
-    evaluation = next(event for event in run.events if event["event"] == "evaluation")
-    assert (evaluation["step"], evaluation["metrics"]) == (4, {"eval_loss": 0.5})
-    assert [run.events[0]["event"], run.events[-1]["event"]] == ["train_begin", "train_end"]
+    (evaluation,) = run.events_of(Evaluation)
+    assert (evaluation.step, evaluation.metrics) == (4, {"eval_loss": 0.5})
+    assert [run.events[0].name, run.events[-1].name] == ["train_begin", "train_end"]
     assert "all_reduce" not in vars(trainer.strategy)
 
 
@@ -116,9 +117,9 @@ class Data:
 def test_each_step_has_the_hash_of_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     trainer, run = record(tmp_path, monkeypatch, data=Data([(torch.arange(4) + i, ["text"]) for i in range(8)]))
-    batches = [event for event in run.events if event["event"] == "batch"]
-    assert [event["step"] for event in batches] == [1, 2, 3, 4]
-    assert len({event["digest"] for event in batches}) == 4
+    batches = run.events_of(Batch)
+    assert [event.step for event in batches] == [1, 2, 3, 4]
+    assert len({event.digest for event in batches}) == 4
     assert trainer.train_dataloader.sampler == "mine"
     assert judge_data(run).status is Status.PASS
 
@@ -155,13 +156,14 @@ def test_a_reference_that_moves_is_told_with_its_step(
     recorder = Recorder(tmp_path / "run")
     Feed(tmp_path / "feed.jsonl", recorder).take()
     recorder.finish("completed")
-    events = [event for event in read_run(recorder.path).events if event["event"].startswith("reference")]
-    assert [(event["event"], event["step"]) for event in events] == [
+    events = [event for event in read_run(recorder.path).events if event.name.startswith("reference")]
+    assert [(event.name, event.step) for event in events] == [
         ("reference_fingerprint", 0),
         *([("reference_moved", 2)] if moves else []),
         ("reference_fingerprint", None),
     ]
-    assert (events[0]["fingerprint"] == events[-1]["fingerprint"]) is not moves
+    first, last = read_run(recorder.path).events_of(ReferenceFingerprint)
+    assert (first.fingerprint == last.fingerprint) is not moves
 
 
 def test_a_trainer_with_other_methods_is_refused() -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from rlhf_assert import read_run
+from rlhf_assert.recording.events import Actors
 
 pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
@@ -67,8 +68,8 @@ def test_an_openrlhf_training_is_a_task_with_a_ray_of_its_own(cluster: Any, tmp_
     assert run.status == "completed", run.error
     assert [row.step for row in run.rows] == list(range(1, 7))
     assert run.info["cluster"]["node"] == cluster.numbers[0]
-    looks = [event for event in run.events if event["event"] == "actors"]
-    assert {"PolicyModelActor", "RolloutRayActor"} <= {actor["class"] for actor in looks[-1]["actors"]}
+    looks = run.events_of(Actors)
+    assert {"PolicyModelActor", "RolloutRayActor"} <= {actor.class_name for actor in looks[-1].actors}
     assert len(run.checkpoints) == 2
     assert " failed" not in session.stdout, session.stdout
     assert not trainings()

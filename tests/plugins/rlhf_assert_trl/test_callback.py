@@ -12,6 +12,15 @@ import pytest
 
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.errors import TrainingStopped, UsageError
+from rlhf_assert.recording.events import (
+    AlertFailed,
+    AnomalyFound,
+    EpochStatistics,
+    Evaluation,
+    MonitorFailed,
+    ReferenceFingerprint,
+    Stop,
+)
 from rlhf_assert.recording.run import Run, read_run
 
 Watch = Callable[..., Run]
@@ -39,10 +48,6 @@ class Broken:
         raise ZeroDivisionError("in a detector")
 
 
-def events_of(run: Run, name: str) -> list[Mapping[str, Any]]:
-    return [event for event in run.events if event["event"] == name]
-
-
 def test_importing_the_package_imports_no_framework() -> None:
     code = (
         "import sys, rlhf_assert_trl, rlhf_assert_trl.backend\nprint({'torch', 'trl', 'transformers'} & {*sys.modules})"
@@ -67,15 +72,15 @@ def test_grpo_run_is_recorded_whole(build: Build, watch: Watch) -> None:
     assert run.info["monitor_seconds"] > 0.0
     assert len(run.resources) >= 2
     assert run.resources[0]["memory_rss"] > 0
-    counts = Counter(event["event"] for event in run.events)
+    counts = Counter(event.name for event in run.events)
     for name in ("step_begin", "pre_optimizer_step", "optimizer_step", "step_end", "log"):
         assert counts[name] == 6, name
     assert counts["save"] == 2
     assert counts["train_begin"] == counts["train_end"] == counts["train_summary"] == 1
-    assert run.events[0]["event"] == "train_begin"
-    assert run.events[-1]["event"] == "train_end"
-    begin, end = events_of(run, "reference_fingerprint")
-    assert begin["fingerprint"] == end["fingerprint"]
+    assert run.events[0].name == "train_begin"
+    assert run.events[-1].name == "train_end"
+    begin, end = run.events_of(ReferenceFingerprint)
+    assert begin.fingerprint == end.fingerprint
 
 
 @pytest.mark.training
@@ -87,7 +92,7 @@ def test_ppo_run_is_recorded_whole(build: Build, watch: Watch) -> None:
     assert [row.step for row in run.rows] == [1, 2, 3, 4, 5, 6]
     assert set(run.promised) <= set(run.series)
     assert {"response_length", "truncated_fraction", "explained_variance", "advantage"} <= set(run.series)
-    counts = Counter(event["event"] for event in run.events)
+    counts = Counter(event.name for event in run.events)
     assert counts["log"] == counts["step_end"] == 6
     assert counts["save"] == 2
 
@@ -98,24 +103,24 @@ def test_evaluations_and_the_summary_stay_out_of_the_series(build: Build, watch:
 
     assert len(run.rows) == 6
     assert not [key for key in run.original if key.startswith(("eval", "train_"))]
-    evaluations = events_of(run, "evaluation")
-    assert [event["step"] for event in evaluations] == [2, 4, 6]
-    assert all(event["metrics"]["eval_loss"] > 0.0 for event in evaluations)
+    evaluations = run.events_of(Evaluation)
+    assert [event.step for event in evaluations] == [2, 4, 6]
+    assert all(event.metrics["eval_loss"] > 0.0 for event in evaluations)
 
 
 @pytest.mark.training
 def test_epoch_statistics_are_those_of_the_epochs_rows(build: Build, watch: Watch) -> None:
     run = watch(build("sft"))  # 24 rows in batches of 8: 3 steps an epoch
 
-    first, second = events_of(run, "epoch_statistics")
-    assert (first["epoch"], second["epoch"]) == (1, 2)
+    first, second = run.events_of(EpochStatistics)
+    assert (first.epoch, second.epoch) == (1, 2)
     for event, rows in ((first, slice(0, 3)), (second, slice(3, 6))):
         losses = run["loss"].values[rows]
-        statistics = event["metrics"]["loss"]
-        assert statistics["mean"] == pytest.approx(losses.mean())
-        assert statistics["std"] == pytest.approx(losses.std())
-        assert (statistics["min"], statistics["max"]) == (losses.min(), losses.max())
-        assert statistics["trend"] in {"increasing", "decreasing", "stable"}
+        statistics = event.metrics["loss"]
+        assert statistics.mean == pytest.approx(losses.mean())
+        assert statistics.std == pytest.approx(losses.std())
+        assert (statistics.min, statistics.max) == (losses.min(), losses.max())
+        assert statistics.trend in {"increasing", "decreasing", "stable"}
 
 
 @pytest.mark.training
@@ -124,7 +129,7 @@ def test_a_critical_anomaly_stops_grpo(build: Build, watch: Watch) -> None:
 
     assert run.status == "stopped"
     assert run.steps == len(run.rows) == 3
-    assert events_of(run, "stop")[0]["reason"] == "loss: as asked"
+    assert run.events_of(Stop)[0].reason == "loss: as asked"
 
 
 @pytest.mark.training
@@ -144,8 +149,8 @@ def test_a_lesser_anomaly_stops_nothing(build: Build, watch: Watch, stop_on: Any
 
     assert run.status == "completed"
     assert run.steps == 6
-    (anomaly,) = events_of(run, "anomaly")
-    assert (anomaly["kind"], anomaly["severity"], anomaly["onset"]) == ("at-step", "warning", 3)
+    (anomaly,) = run.events_of(AnomalyFound)
+    assert (anomaly.kind, anomaly.severity, anomaly.onset) == ("at-step", "warning", 3)
 
 
 @pytest.mark.training
@@ -161,7 +166,7 @@ def test_the_hook_receives_each_anomaly_and_may_fail(build: Build, watch: Watch)
     assert [anomaly.onset for anomaly in received] == [2, 4]
     assert run.status == "completed"
     assert run.steps == 6
-    assert [event["error"] for event in events_of(run, "alert_failed")] == ["ConnectionError: no pager"] * 2
+    assert [event.error for event in run.events_of(AlertFailed)] == ["ConnectionError: no pager"] * 2
 
 
 @pytest.mark.training
@@ -170,7 +175,7 @@ def test_a_faulty_detector_costs_no_training(build: Build, watch: Watch) -> None
 
     assert run.status == "completed"
     assert len(run.rows) == 6
-    assert [event["error"] for event in events_of(run, "monitor_failed")] == ["ZeroDivisionError: in a detector"]
+    assert [event.error for event in run.events_of(MonitorFailed)] == ["ZeroDivisionError: in a detector"]
 
 
 @pytest.mark.training

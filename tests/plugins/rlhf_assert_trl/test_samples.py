@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlhf_assert.recording.events import SamplesUnavailable
 from rlhf_assert.recording.run import Run, Samples
 from rlhf_assert_trl.context import Context
 
@@ -151,8 +152,8 @@ def test_a_trainer_that_moved_something_trains_on_without_samples(build: Build, 
     assert run.status == "completed"
     assert len(run.rows) == 6
     assert len(run.samples) == 0
-    (event,) = [event for event in run.events if event["event"] == "samples_unavailable"]
-    assert "TypeError" in event["reason"]
+    (event,) = run.events_of(SamplesUnavailable)
+    assert "TypeError" in event.reason
 
 
 class Forgetful:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rlhf_assert.recording.events import Update
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 
@@ -33,7 +34,7 @@ def updates(path: Path, *, freeze_at: int, warm_up: int) -> list[Any]:
         state.global_step += 1
     watch.close()
     recorder.finish("completed")
-    return [event["stopped"] for event in read_run(path).events if event["event"] == "update"]
+    return [event.stopped for event in read_run(path).events_of(Update)]
 
 
 @pytest.mark.parametrize("warm_up", [0, 3])
