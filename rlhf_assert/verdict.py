@@ -110,8 +110,8 @@ def judge(
         run: the run; of a log that another program wrote, what no log can hold is not judged.
         fail_on: the severity from which an anomaly fails its check.
         kl_limit: the highest sound KL divergence; see `rlhf_assert.checks.kl`.
-        min_score: the lowest sound checkpoint score, 0 to 1; see `rlhf_assert.checks.checkpoints`.
-        allow: findings about the reward that are intended; see `rlhf_assert.checks.rewards`.
+        min_score: the lowest sound checkpoint score, 0 to 1; see `rlhf_assert.checks.saved_checkpoints`.
+        allow: findings about the reward that are intended; see `rlhf_assert.checks.reward_reliability`.
         options: options of checks that others registered, by the names that they give them.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rlhf_assert.checkpoints import CheckpointHealth, inspect_checkpoint
-from rlhf_assert.checks.checkpoints import MAX_DRIFT
+from rlhf_assert.checks.saved_checkpoints import MAX_DRIFT
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width, word
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.judging.paths import require

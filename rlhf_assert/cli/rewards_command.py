@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from rlhf_assert.checked import Check, Status
-from rlhf_assert.checks.rewards import judge_rewards
+from rlhf_assert.checks.reward_reliability import judge_rewards
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width, word
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, UsageError
 from rlhf_assert.judging.paths import read, require

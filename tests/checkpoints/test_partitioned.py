@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from rlhf_assert.checked import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
-from rlhf_assert.checks.checkpoints import judge_checkpoints
+from rlhf_assert.checks.saved_checkpoints import judge_checkpoints
 from rlhf_assert.cli import main
 
 torch = pytest.importorskip("torch")

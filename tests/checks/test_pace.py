@@ -5,7 +5,7 @@ import pytest
 
 from rlhf_assert.checked import Status
 from rlhf_assert.checks.pace import find_slowdown
-from rlhf_assert.checks.resources import judge_resources
+from rlhf_assert.checks.resource_growth import judge_resources
 from rlhf_assert.recording.run import read_run
 
 

@@ -10,14 +10,12 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("rlhf_assert", *sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "py.typed").is_file()))
 SAME_NAME = {"strategies"}
 """`rlhf_assert.strategies` is the import path of `rlhf_assert.testing.strategies` that users know."""
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_circle_of_files(package: str) -> None:
-    graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
+def test_no_circle_of_files() -> None:
+    graph = grimp.build_graph("rlhf_assert", exclude_type_checking_imports=True, cache_dir=None)
     order = TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
     try:
         order.prepare()

@@ -7,12 +7,12 @@ import pytest
 
 from rlhf_assert.causes.explaining import explain
 from rlhf_assert.checked import Status
-from rlhf_assert.checks import checkpoints
+from rlhf_assert.checks import saved_checkpoints
 from rlhf_assert.errors import UsageError
 
 
 def judge_checkpoints(run, **options):
-    return explain(run, checkpoints.judge_checkpoints(run, **options))
+    return explain(run, saved_checkpoints.judge_checkpoints(run, **options))
 
 
 def moved(weights, by, seed=1):

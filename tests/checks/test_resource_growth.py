@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf_assert.checked import Status
-from rlhf_assert.checks.resources import judge_resources
+from rlhf_assert.checks.resource_growth import judge_resources
 from rlhf_assert.detect import Severity
 
 MIB = 2**20

@@ -9,12 +9,12 @@ import pytest
 
 from rlhf_assert.causes.explaining import explain
 from rlhf_assert.checked import Status
-from rlhf_assert.checks import rewards
+from rlhf_assert.checks import reward_reliability
 from rlhf_assert.errors import UsageError
 
 
 def judge_rewards(run, **options):
-    return explain(run, rewards.judge_rewards(run, **options))
+    return explain(run, reward_reliability.judge_rewards(run, **options))
 
 
 def records(reward, *, steps=40, growth=0.3, sign=1.0, seed=0, function="my_reward"):
