@@ -19,7 +19,7 @@ import numpy as np
 from rlhf_assert import Run
 from rlhf_assert.recording.events import Evaluation
 from rlhf_assert.recording.run import Samples
-from rlhf_assert_trl.task import WARM_START_ANIMALS, animal_share
+from rlhf_assert_tiny.task import WARM_START_ANIMALS, animal_share
 
 KL_LIMIT = 2.0 * math.log(1.0 / WARM_START_ANIMALS)
 """The best answers, animals only where a third of the first words are, cost ln 3 nats a word at temperature 1, and

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configurations import ALGORITHMS, SHAPES, Configuration, draw
 
 from rlhf_assert import Scenario
-from rlhf_assert_trl.task import animal_share
+from rlhf_assert_tiny.task import animal_share
 
 if TYPE_CHECKING:
     from rlhf_assert_trl.context import Context

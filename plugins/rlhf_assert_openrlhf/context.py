@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_assert_openrlhf import inside
 from rlhf_assert_openrlhf.training import RewardFunction
-from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
-from rlhf_assert_trl.tiny import END
+from rlhf_assert_tiny.task import animal_share, pick_prompts, write_answer
+from rlhf_assert_tiny.tiny import END
 
 if TYPE_CHECKING:
     from rlhf_assert.training.scenario import Scenario

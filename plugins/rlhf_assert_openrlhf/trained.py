@@ -15,7 +15,7 @@ from rlhf_assert.errors import RecordingError, RlhfAssertError
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 from rlhf_assert.verdict import judge
-from rlhf_assert_trl.tiny import cache_folder
+from rlhf_assert_tiny.tiny import cache_folder
 
 if TYPE_CHECKING:
     from rlhf_assert.training.scenario import Scenario

@@ -23,9 +23,9 @@ from rlhf_assert.recording.files import write_json
 from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.training.backend import find_backend
 from rlhf_assert.training.faults import Fault, encode_fault
+from rlhf_assert.training.interpreters import interpreter_with
 from rlhf_assert.training.runner import conclude, prepare_folder
 from rlhf_assert.training.scenario import Scenario
-from rlhf_assert_openrlhf.environment import interpreter
 
 POLL_SECONDS = 0.1
 LIMIT = 512 << 20
@@ -210,14 +210,14 @@ def needs(scenario: Scenario) -> Mapping[str, float]:
 
 
 def python_with_ray() -> str:
-    """Return an interpreter that has Ray: this one, or that of OpenRLHF.
+    """Return an interpreter that has Ray: this one, or the one that has OpenRLHF.
 
     Raises:
-        MissingDependency: neither.
+        MissingDependency: neither has it.
     """
     if importlib.util.find_spec("ray") is not None:
         return sys.executable
-    python = interpreter()
+    python = interpreter_with("ray")
     if python is None:
         raise MissingDependency(
             "ray not installed, neither here nor with OpenRLHF: make openrlhf-env, or pip install 'ray[default]'"

@@ -60,7 +60,8 @@ class TRLBackend:
                 importlib.import_module(module)
             except ImportError:  # gone from this TRL: the scenario's `requires` says so
                 continue
-        from rlhf_assert_trl import callback, faults, reward_module, tiny
+        from rlhf_assert_tiny import tiny
+        from rlhf_assert_trl import callback, faults, reward_module
 
         del callback, faults, reward_module
         tiny.warm_start()

@@ -44,10 +44,10 @@ from rlhf_assert.recording.events import (
 )
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.resources import ResourceSampler
+from rlhf_assert_tiny.reference import reference_fingerprint
 from rlhf_assert_trl.describe import describe
 from rlhf_assert_trl.frames import find_trainer
 from rlhf_assert_trl.promises import algorithm_of
-from rlhf_assert_trl.reference import reference_fingerprint
 from rlhf_assert_trl.samples import Capture, capture_for
 from rlhf_assert_trl.watches import Watches
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_assert_trl.task import animal_share, pick_prompts, write_answer
-from rlhf_assert_trl.tiny import Architecture, load_policy, load_scorer, load_tokenizer
+from rlhf_assert_tiny.task import animal_share, pick_prompts, write_answer
+from rlhf_assert_tiny.tiny import Architecture, load_policy, load_scorer, load_tokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,19 +14,10 @@ import torch  # noqa: TID253 - only imported by who has torch in memory already
 
 from rlhf_assert.recording.events import Update, UpdatesUnavailable
 from rlhf_assert.recording.recorder import Recorder
-
-ELEMENTS = 64
-"""Elements that are watched of each tensor, evenly spread: an update of Adam moves nearly every one."""
+from rlhf_assert_tiny.weights import ELEMENTS, sample_weights
 
 SETTLED = 5
 """Updates in which a tensor must have moved, every time, before its standstill means something."""
-
-
-def sample_weights(parameters: list[torch.nn.Parameter]) -> np.ndarray[Any, Any]:
-    """Return evenly spread elements of tensors, about `ELEMENTS` of each, in order; one copy from the device."""
-    with torch.no_grad():
-        parts = [parameter.detach().flatten()[:: -(-parameter.numel() // ELEMENTS) or 1] for parameter in parameters]
-        return torch.cat([part.float() for part in parts]).cpu().numpy() if parts else np.empty(0, dtype=np.float32)
 
 
 class UpdateWatch:

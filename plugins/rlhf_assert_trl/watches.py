@@ -6,7 +6,7 @@ from typing import Any
 
 from rlhf_assert.recording.events import Batch, Objective, ReferenceMoved, UpdatesUnavailable
 from rlhf_assert.recording.recorder import Recorder
-from rlhf_assert_trl.digest import digest_of
+from rlhf_assert_tiny.digest import digest_of
 from rlhf_assert_trl.preference import ReferenceLogprobs
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import Observer

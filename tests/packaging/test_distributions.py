@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = str(len(list((ROOT / "scenarios" / "rlhf_scenarios").glob("[!_t]*.py"))))
 """A module holds one each."""
 USE = """
-import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_ray, rlhf_assert_trl, rlhf_scenarios
+import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_ray, rlhf_assert_tiny, rlhf_assert_trl
+import rlhf_scenarios
 from pathlib import Path
 from rlhf_assert.training.backend import find_backend
 from rlhf_assert.training.scenario import packaged_scenarios
@@ -51,7 +52,7 @@ def environment(folder: Path) -> Path:
 def test_the_wheel_holds_every_package_and_no_test(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
-    plugins = {"pytest_rlhf_assert", "rlhf_assert_openrlhf", "rlhf_assert_ray", "rlhf_assert_trl"}
+    plugins = {"pytest_rlhf_assert"} | {f"rlhf_assert_{name}" for name in ("openrlhf", "ray", "tiny", "trl")}
     assert tops == {"rlhf_assert", *plugins, "rlhf_scenarios"}
     for package in tops:
         assert f"{package}/py.typed" in names

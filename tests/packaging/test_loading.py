@@ -13,7 +13,8 @@ HEAVY = ("numpy", "scipy", "torch", "transformers", "trl", "hypothesis", "ray", 
 @pytest.mark.parametrize(
     "module",
     [
-        *("rlhf_assert", "rlhf_assert_trl", "rlhf_assert_openrlhf", "rlhf_assert_ray", "rlhf_scenarios"),
+        *("rlhf_assert", "rlhf_assert_trl", "rlhf_assert_openrlhf", "rlhf_assert_ray", "rlhf_assert_tiny"),
+        "rlhf_scenarios",
         *("rlhf_assert_trl.backend", "rlhf_assert_openrlhf.backend"),
     ],
 )

@@ -16,7 +16,7 @@ from openrlhf.utils.agent import (  # type: ignore[import-not-found]  # noqa: TI
 )
 
 from rlhf_assert_openrlhf.inside.reward import strip_end
-from rlhf_assert_trl.task import ANIMALS, animal_share
+from rlhf_assert_tiny.task import ANIMALS, animal_share
 
 TURNS = 2
 

@@ -17,7 +17,7 @@ bfloat16, in which it is kept."""
 
 def sample(model: Any) -> Any:
     """Return evenly spread elements of a model's tensors, under ZeRO-3 of this rank's share of them."""
-    from rlhf_assert_trl.updates import sample_weights
+    from rlhf_assert_tiny.weights import sample_weights
 
     return sample_weights([getattr(parameter, "ds_tensor", parameter) for parameter in model.parameters()])
 

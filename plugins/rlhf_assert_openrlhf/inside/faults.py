@@ -73,7 +73,7 @@ def _rewards(fault: Fault) -> tuple[Hook, ...]:
         """The rewards of a step, where they are complete and nothing has been made of them."""
         import torch
 
-        from rlhf_assert_trl.corruption import CORRUPTIONS, Batch
+        from rlhf_assert_tiny.corruption import CORRUPTIONS, Batch
 
         maker, random = module.RemoteExperienceMaker, _random()
         original = maker.compute_advantages_and_returns

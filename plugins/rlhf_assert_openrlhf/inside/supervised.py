@@ -13,8 +13,8 @@ from typing import Any
 
 from rlhf_assert_openrlhf.inside.post_import import after, expect_parameters
 from rlhf_assert_openrlhf.inside.recording import guarded, record_metrics, tell, tell_event
-from rlhf_assert_trl.digest import digest_of
-from rlhf_assert_trl.reference import reference_fingerprint
+from rlhf_assert_tiny.digest import digest_of
+from rlhf_assert_tiny.reference import reference_fingerprint
 
 
 class Watch:

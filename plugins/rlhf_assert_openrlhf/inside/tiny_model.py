@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_assert_trl.tiny import warm_start
+from rlhf_assert_tiny.tiny import warm_start
 
 if __name__ == "__main__":
     print(warm_start("qwen2-wide-heads"))

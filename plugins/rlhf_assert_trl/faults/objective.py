@@ -7,7 +7,7 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
-from rlhf_assert_trl.corruption import deal
+from rlhf_assert_tiny.corruption import deal
 from rlhf_assert_trl.faults.injection import Injection
 
 

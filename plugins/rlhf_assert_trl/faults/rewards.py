@@ -10,7 +10,7 @@ from typing import Any
 
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
-from rlhf_assert_trl.corruption import CORRUPTIONS, Batch
+from rlhf_assert_tiny.corruption import CORRUPTIONS, Batch
 from rlhf_assert_trl.faults.injection import Injection
 
 Corruption = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -43,7 +43,7 @@ def test_data_depends_on_the_seed_alone(warm_backend: Any, tmp_path: Path, name:
 
 
 def test_preferences_prefer_animals(context: Context) -> None:
-    from rlhf_assert_trl.task import animal_share
+    from rlhf_assert_tiny.task import animal_share
 
     rows = context.preferences(64)
     assert sum(animal_share(rows["chosen"])) / 64 > 0.7

@@ -19,8 +19,8 @@ from typing import Any, Literal, get_args
 from filelock import FileLock
 
 from rlhf_assert.errors import RecordingError, UsageError, suggest
-from rlhf_assert_trl import task
-from rlhf_assert_trl.task import PROMPTS, WARM_START_ANIMALS, pick_prompts, write_answer
+from rlhf_assert_tiny import task
+from rlhf_assert_tiny.task import PROMPTS, WARM_START_ANIMALS, pick_prompts, write_answer
 
 Architecture = Literal["qwen2", "llama", "qwen2-wide-heads"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_assert_trl.reference import ELEMENTS, reference_fingerprint
+from rlhf_assert_tiny.reference import ELEMENTS, reference_fingerprint
 
 pytestmark = pytest.mark.training
 

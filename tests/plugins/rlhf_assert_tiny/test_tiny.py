@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from rlhf_assert.errors import RecordingError, UsageError
-from rlhf_assert_trl import task, tiny
+from rlhf_assert_tiny import task, tiny
 
 pytestmark = pytest.mark.training
-BUILD = "import torch; torch.set_num_threads(1)\nfrom rlhf_assert_trl import tiny\nprint(tiny.warm_start())"
+BUILD = "import torch; torch.set_num_threads(1)\nfrom rlhf_assert_tiny import tiny\nprint(tiny.warm_start())"
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
-def test_a_warm_started_model_ends_its_answers_and_names_anything(warm_backend: Any, architecture: Any) -> None:
+def test_a_warm_started_model_ends_its_answers_and_names_anything(one_thread: None, architecture: Any) -> None:
     import torch
 
     model, tokenizer = tiny.load_policy(architecture), tiny.load_tokenizer(architecture)
@@ -35,7 +35,7 @@ def test_a_warm_started_model_ends_its_answers_and_names_anything(warm_backend: 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 @pytest.mark.parametrize("text", ["Animals of the old sea: cat fish.", "Grüße,  世界\n\t🦊"])
-def test_the_loaded_tokenizer_is_the_one_that_was_built(warm_backend: Any, architecture: Any, text: str) -> None:
+def test_the_loaded_tokenizer_is_the_one_that_was_built(one_thread: None, architecture: Any, text: str) -> None:
     loaded, built = tiny.load_tokenizer(architecture), tiny.build_tokenizer()
 
     assert len(loaded) == len(built) == tiny.RECIPE["vocabulary"]
@@ -58,7 +58,7 @@ def test_two_processes_build_one_cache_entry(tmp_path: Path) -> None:
 
 
 def test_building_leaves_the_callers_random_numbers_alone(
-    warm_backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
