@@ -14,8 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rlhf_assert.detect import default_detectors
-from rlhf_assert.detect.monitor import Monitor
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder
 
 LEVELS = {
@@ -64,13 +63,12 @@ def measure(prepared: list[dict[str, float]]) -> list[float]:
     """Return the seconds that each step took, sorted."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Path(folder) / "run")
-        monitor = Monitor(default_detectors("grpo", {"beta": 0.04}))
+        recording = LiveRecording(Recorder(Path(folder) / "run", algorithm="grpo", config={"beta": 0.04}))
         for step, row in enumerate(prepared, start=1):
             begin = time.perf_counter()
-            monitor.update(step, recorder.row(step, row))
+            recording.row(step, row)
             seconds.append(time.perf_counter() - begin)
-        recorder.finish("completed")
+        recording.finish()
     return sorted(seconds)
 
 

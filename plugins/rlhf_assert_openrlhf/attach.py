@@ -17,10 +17,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlhf_assert.detect.anomaly import Anomaly
+    from rlhf_assert.recording.live_recording import LiveRecording
 
 NOT_TOLD = "logger.wandb.key"
 POLL_SECONDS = 0.5
@@ -73,6 +74,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
         MissingDependency: with `cpu`, there is no OpenRLHF.
     """
     from rlhf_assert.detect.settings import project_settings
+    from rlhf_assert.recording.live_recording import LiveRecording
     from rlhf_assert.recording.recorder import Recorder
     from rlhf_assert.training.runner import prepare_folder
 
@@ -80,6 +82,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
     settings = project_settings()
     variables = {**os.environ, **recording_variables(run, canary=canary), **(cpu_variables(command) if cpu else {})}
     recorder = Recorder(run, backend="openrlhf", command=without_secret(command), detection=settings.table())
+    recording = LiveRecording(recorder, on_anomaly=warn)
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command
             command,
@@ -88,21 +91,21 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
         )
     except OSError as error:
         say(f"{command[0]}: cannot be run: {error.strerror}")
-        recorder.finish("crashed", {"type": type(error).__name__, "message": str(error), "traceback": ""})
+        recording.finish("crashed", {"type": type(error).__name__, "message": str(error), "traceback": ""})
         shutil.rmtree(run / "hook")
         return NOT_FOUND
-    return follow(process, recorder)
+    return follow(process, recording)
 
 
-def follow(process: subprocess.Popen[bytes], recorder: Any) -> int:
+def follow(process: subprocess.Popen[bytes], recording: LiveRecording) -> int:
     """Record what the feed tells until the process ends, and return its exit status."""
     from rlhf_assert.training.runner import describe_exit
     from rlhf_assert_openrlhf.backend import name_checkpoints
     from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.usage import TreeUsage
 
-    file = recorder.path / "feed.jsonl"
-    feed, usage, sampled = Feed(file, recorder, warn), TreeUsage(process.pid), 0.0
+    file = recording.path / "feed.jsonl"
+    feed, usage, sampled = Feed(file, recording), TreeUsage(process.pid), 0.0
     while (code := process.poll()) is None:
         received = signal.sigtimedwait(FORWARDED, POLL_SECONDS)
         if received is not None and received.si_pid:  # a terminal sends to both, a process to this one alone
@@ -110,19 +113,19 @@ def follow(process: subprocess.Popen[bytes], recorder: Any) -> int:
         feed.take()
         if feed.begun and not feed.ended and time.monotonic() - sampled > SAMPLE_SECONDS:
             sampled = time.monotonic()
-            recorder.resources(usage.take())
+            recording.resources(usage.take())
     feed.take()
     if feed.saves is not None:
-        name_checkpoints(recorder.path / "checkpoints", feed.saves, since=recorder.info["started"])
+        name_checkpoints(recording.path / "checkpoints", feed.saves, since=recording.info["started"])
     died = {"type": "ProcessDied", "message": f"the training process ended: {describe_exit(code)}", "traceback": ""}
-    recorder.describe(hook_seconds=feed.hook_seconds)
-    recorder.monitor_seconds += feed.hook_seconds
-    recorder.finish("completed" if code == 0 else "crashed", None if code == 0 else feed.error or died)
-    shutil.rmtree(recorder.path / "hook", ignore_errors=True)
+    recording.describe(hook_seconds=feed.hook_seconds)
+    recording.add_seconds(feed.hook_seconds)
+    recording.finish("completed" if code == 0 else "crashed", None if code == 0 else feed.error or died)
+    shutil.rmtree(recording.path / "hook", ignore_errors=True)
     file.unlink(missing_ok=True)
     if not feed.begun:
         say("no step was told: does the command train with openrlhf.cli, and do its processes see this folder?")
-    say(f"{recorder.info['status']}: rlhf-assert check {recorder.path}")
+    say(f"{recording.info['status']}: rlhf-assert check {recording.path}")
     return code if code >= 0 else 128 - code
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_assert.errors import MissingDependency, RlhfAssertError, UsageError
 from rlhf_assert.recording.events import Relaunch
-from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert_openrlhf.environment import ALONE, Environment, find_environment, variables
 from rlhf_assert_openrlhf.injection import KINDS, asked_for
 from rlhf_assert_openrlhf.promises import SUPERVISED, algorithm_of, configuration, promised_metrics
 
 if TYPE_CHECKING:
+    from rlhf_assert.recording.live_recording import LiveRecording
     from rlhf_assert.training.faults import Fault
     from rlhf_assert.training.scenario import Scenario
     from rlhf_assert_openrlhf.feed import Feed
@@ -67,7 +67,7 @@ class OpenRLHFBackend:
             run_inside(environment, "operators")
 
     def train(
-        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+        self, scenario: Scenario, recording: LiveRecording, *, seed: int, steps: int, fault: Fault | None = None
     ) -> None:
         """Launch the scenario's training and record it to its end; see `rlhf_assert.training.backend.Backend.train`.
 
@@ -80,7 +80,7 @@ class OpenRLHFBackend:
         from rlhf_assert_openrlhf.ending import RayNotStarted
 
         environment = find_environment()
-        saved = (recorder.path / "checkpoints").resolve()
+        saved = (recording.path / "checkpoints").resolve()
         training = build(scenario, environment, seed=seed, steps=steps, saved=saved)
         last = training.resume_after
         if last is not None and not 0 < last < steps:
@@ -89,12 +89,12 @@ class OpenRLHFBackend:
         for flags in ({},) if last is None else ({}, LOAD):
             if feed is not None:
                 feed.resume()
-            launch = functools.partial(self._launch, scenario, environment, training, recorder, fault, flags, feed)
+            launch = functools.partial(self._launch, scenario, environment, training, recording, fault, flags, feed)
             try:
                 feed = launch()
             except RayNotStarted as error:  # nothing was trained: once more
-                recorder.event(Relaunch(reason=str(error)))
-                output = recorder.path / "output.log"
+                recording.event(Relaunch(reason=str(error)))
+                output = recording.path / "output.log"
                 output.rename(output.with_name("output-first-launch.log"))
                 feed = launch()
             if last is not None and not flags and not feed.passed:
@@ -105,7 +105,7 @@ class OpenRLHFBackend:
         scenario: Scenario,
         environment: Environment,
         training: OpenRLHFTraining,
-        recorder: Recorder,
+        recording: LiveRecording,
         fault: Fault | None,
         flags: Mapping[str, Any],
         feed: Feed | None,
@@ -115,7 +115,7 @@ class OpenRLHFBackend:
 
         with private_folder() as folder:
             words, settings = command(environment, training, {**materialise(training, folder), **flags})
-            feed_file = (recorder.path / "feed.jsonl").resolve()
+            feed_file = (recording.path / "feed.jsonl").resolve()
             given = variables(environment, folder, feed_file) | asked_for(fault, training, settings)
             if training.entry_point in SUPERVISED:
                 given |= ALONE
@@ -123,20 +123,26 @@ class OpenRLHFBackend:
                 given["HF_DATASETS_CACHE"] = str(folder / "datasets")  # rows of ours would stay in the user's
             if feed is None:
                 described = describe(training, settings, scenario, on_cpu=environment.on_cpu)
-                recorder.describe(**described, initial_weights=str(tiny_model(environment)))
-                feed = Feed(feed_file, recorder, last=training.resume_after)
-            self._run(words, given, recorder, feed, folder, scenario.time_limit)
+                recording.describe(**described, initial_weights=str(tiny_model(environment)))
+                feed = Feed(feed_file, recording, last=training.resume_after)
+            self._run(words, given, recording, feed, folder, scenario.time_limit)
         return feed
 
     def _run(
-        self, words: list[str], given: Mapping[str, str], recorder: Recorder, feed: Feed, folder: Path, seconds: float
+        self,
+        words: list[str],
+        given: Mapping[str, str],
+        recording: LiveRecording,
+        feed: Feed,
+        folder: Path,
+        seconds: float,
     ) -> None:
         from rlhf_assert.resources.sampler import BRISK
         from rlhf_assert_openrlhf.ending import ending
         from rlhf_assert_openrlhf.launcher import TIME_OVER, Launched
         from rlhf_assert_openrlhf.usage import TreeUsage
 
-        output = recorder.path.resolve() / "output.log"
+        output = recording.path.resolve() / "output.log"
         launched = Launched(words, given, folder, output, seconds + GRACE_SECONDS)
         usage = TreeUsage(launched.process_number)
         sampled, samples = 0.0, 0
@@ -144,15 +150,15 @@ class OpenRLHFBackend:
             while launched.poll() is None and not feed.passed:
                 time.sleep(POLL_SECONDS)
                 feed.take()
-                name_checkpoints(recorder.path / "checkpoints")
+                name_checkpoints(recording.path / "checkpoints")
                 pause = 0.0 if samples < BRISK else SAMPLE_SECONDS
                 if feed.begun and not feed.ended and time.monotonic() - sampled > pause:
                     sampled, samples = time.monotonic(), samples + 1
-                    recorder.resources(usage.take())
+                    recording.resources(usage.take())
         finally:
             status = launched.close()
             feed.take()
-            name_checkpoints(recorder.path / "checkpoints")
+            name_checkpoints(recording.path / "checkpoints")
             Path(given["RLHF_ASSERT_FEED"]).unlink(missing_ok=True)
         if feed.passed:
             return  # interrupted, to be resumed

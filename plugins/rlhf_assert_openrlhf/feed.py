@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlhf_assert import __version__
-from rlhf_assert.detect.anomaly import Anomaly, anomaly_found
-from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.detect.monitor import Monitor
-from rlhf_assert.detect.settings import settings_of
 from rlhf_assert.recording.events import (
     Actors,
     Evaluation,
     Event,
-    Log,
     RecordingFailed,
     Resume,
     SamplesUnavailable,
-    TrainBegin,
     TrainEnd,
     decode_event,
 )
-from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.promises import algorithm_of, configuration, promised_metrics
 
 _START = {
@@ -40,8 +33,7 @@ class Feed:
 
     Args:
         file: the feed; it need not be there yet.
-        recorder: where everything goes; what it does not know of the training yet, the feed tells it.
-        on_anomaly: called with each anomaly that is found.
+        recording: takes everything; what it does not know of the training yet, the feed tells it.
         last: the step after which nothing is recorded any more; None for no such step.
 
     Attributes:
@@ -56,8 +48,7 @@ class Feed:
     def __init__(
         self,
         file: Path,
-        recorder: Recorder,
-        on_anomaly: Callable[[Anomaly], object] = lambda _: None,
+        recording: LiveRecording,
         *,
         last: int | None = None,
     ) -> None:
@@ -68,27 +59,25 @@ class Feed:
         self._last = last
         self._from = 0
         self._file = file
-        self._recorder = recorder
-        self._on_anomaly = on_anomaly
+        self._recording = recording
         self._offset = 0
         self._within: list[Mapping[str, Any]] = []
         self._step = 0
         self._beside: dict[str, float] = {}
-        self._monitor: Monitor | None = None
 
     def take(self) -> None:
-        """Record every complete line that was added since the last call."""
-        started = time.perf_counter()
-        for line in self._lines():
-            self.hook_seconds += line.get("seconds", 0.0)
-            self.passed = self.passed or (self._last is not None and (line.get("step") or 0) > self._last)
-            if self.passed:
-                continue
-            if not self.begun and line["kind"] in {"begin", "samples", "metrics"}:
-                self.begun = True
-                self._recorder.event(Resume(step=self._from) if self._from else TrainBegin(step=0))
+        """Record every complete line that was added since the last call; one that makes no sense is named."""
+        with self._recording.timed():
+            for line in self._lines():
+                self._recording.attempt("feed", self._take, line)
+
+    def _take(self, text: bytes) -> None:
+        line = json.loads(text)  # not orjson: NaN and Infinity are bare words there, and they are what this is about
+        self.hook_seconds += line.get("seconds", 0.0)
+        self.passed = self.passed or (self._last is not None and (line.get("step") or 0) > self._last)
+        if not self.passed:
+            self._begin(line["kind"])
             self._record(line)
-        self._recorder.monitor_seconds += time.perf_counter() - started
 
     def resume(self) -> None:
         """Take, from now on, what a second process tells that goes on after step `last`; the feed is a new file."""
@@ -98,7 +87,7 @@ class Feed:
         self._within.clear()  # of a step that is made again
         self._beside.clear()
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _lines(self) -> Iterator[bytes]:
         try:
             with self._file.open("rb") as file:
                 file.seek(self._offset)
@@ -107,12 +96,19 @@ class Feed:
             return
         whole = added[: added.rfind(b"\n") + 1]
         self._offset += len(whole)
-        for line in whole.splitlines():
-            # Not orjson: NaN and Infinity are bare words there, and they are what this is about.
-            yield json.loads(line)
+        yield from whole.splitlines()
+
+    def _begin(self, kind: str) -> None:
+        if self.begun or kind not in {"begin", "samples", "metrics"}:
+            return
+        self.begun = True
+        if self._from:
+            self._recording.event(Resume(step=self._from))
+        else:
+            self._recording.begin(sample_resources=False)
 
     def _record(self, line: Mapping[str, Any]) -> None:
-        recorder, step = self._recorder, line.get("step")
+        recording, step = self._recording, line.get("step")
         match line["kind"]:
             case "within":  # events of the step whose metrics come next
                 self._within.append(line)
@@ -120,54 +116,41 @@ class Feed:
                 self._row(step, line["metrics"])
             case "samples":
                 records: list[dict[str, Any]] = line["records"]
-                reward = str(((recorder.info.get("config") or {}).get("reward_functions") or ["reward"])[0])
-                recorder.samples({"step": step, **record, "rewards": {reward: record["reward"]}} for record in records)
+                reward = str(((recording.info.get("config") or {}).get("reward_functions") or ["reward"])[0])
+                recording.samples({"step": step, **record, "rewards": {reward: record["reward"]}} for record in records)
             case "evaluation":
-                recorder.event(Evaluation(step=step, metrics=line["metrics"]))
+                recording.event(Evaluation(step=step, metrics=line["metrics"]))
             case "beside":
                 self._beside |= line["metrics"]
             case "event":
                 event = _told(line, self._step if line.get("last") else step)
-                recorder.event(event)
+                recording.event(event)
                 if isinstance(event, Actors) and self.begun:
                     self._beside |= actor_metrics(event)
             case "end":
                 self.ended = True
-                recorder.event(TrainEnd())
+                recording.event(TrainEnd())
             case "failure":
                 kind = SamplesUnavailable if line["of"] == "record_samples" else RecordingFailed
-                recorder.event(kind(step=step, reason=line["message"]))
+                recording.event(kind(step=step, reason=line["message"]))
             case _:
                 self._learn(line)
 
     def _row(self, step: int, logged: Mapping[str, Any]) -> None:
         self._step = step
         for line in self._within:
-            self._recorder.event(_told(line, step))
+            self._recording.event(_told(line, step))
         self._within.clear()
-        metrics = self._recorder.row(step, {**self._beside, **logged})
+        self._recording.row(step, {**self._beside, **logged})
         self._beside.clear()
-        self._recorder.event(Log(step=step))
-        for anomaly in self._watch().update(step, metrics):
-            self._recorder.event(anomaly_found(step, anomaly))
-            self._on_anomaly(anomaly)
 
     def _learn(self, line: Mapping[str, Any]) -> None:
         match line["kind"]:
             case "command":
                 self.saves = Path(line["folder"], line["settings"].get("ckpt.path") or ".")
-                told, known = described(line), self._recorder.info
-                self._recorder.describe(**{name: value for name, value in told.items() if name not in known})
+                self._recording.learn(**described(line))
             case "error":
                 self.error = {name: line[name] for name in ("type", "message", "traceback")}
-
-    def _watch(self) -> Monitor:
-        if self._monitor is None:  # not before the first row: the command may have told its settings by then
-            info = self._recorder.info
-            self._monitor = Monitor(
-                default_detectors(info.get("algorithm") or "", info.get("config"), settings=settings_of(info))
-            )
-        return self._monitor
 
 
 def described(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from rlhf_assert.errors import RecordingError, RlhfAssertError
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 from rlhf_assert.verdict import judge
@@ -71,11 +72,12 @@ def _train(scenario: Scenario, target: Path) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         recorder = Recorder(draft, scenario=scenario.name, backend=scenario.backend, seed=SEED, steps=scenario.steps)
+        recording = LiveRecording(recorder)
         try:
-            BACKEND.train(scenario, recorder, seed=SEED, steps=scenario.steps)
+            BACKEND.train(scenario, recording, seed=SEED, steps=scenario.steps)
         except RlhfAssertError as error:
             raise RlhfAssertError(f"{scenario.name}, whose model this scenario takes: {error}") from error
-        recorder.finish("completed")
+        recording.finish()
         run = read_run(draft)
         if failures := judge(run).failures:
             raise RlhfAssertError(

@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_assert.errors import TrainingStopped, UsageError
-from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.training.faults import FAULTS
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
 if TYPE_CHECKING:
+    from rlhf_assert.recording.live_recording import LiveRecording
     from rlhf_assert.training.faults import Fault
     from rlhf_assert.training.scenario import Scenario
 
@@ -67,7 +67,7 @@ class TRLBackend:
         tiny.warm_start()
 
     def train(
-        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+        self, scenario: Scenario, recording: LiveRecording, *, seed: int, steps: int, fault: Fault | None = None
     ) -> None:
         """Build the scenario's trainer and train it; see `rlhf_assert.training.backend.Backend.train`.
 
@@ -85,21 +85,21 @@ class TRLBackend:
 
         torch.set_num_threads(1)
         transformers.set_seed(seed)
-        folder = (recorder.path / "checkpoints").resolve()
+        folder = (recording.path / "checkpoints").resolve()
         trainer = scenario(Context(seed=seed, steps=steps, output_dir=folder))
         check_trainer(trainer, scenario)
         described = describe(trainer)
         described["promised"] = list(dict.fromkeys([*described["promised"], *scenario.promises]))
-        initial_weights = save_initial_weights(trainer, recorder)
-        recorder.describe(**described, learns=scenario.learns, initial_weights=initial_weights)
-        callback = HealthCallback(recorder)
+        initial_weights = save_initial_weights(trainer, recording)
+        recording.describe(**described, learns=scenario.learns, initial_weights=initial_weights)
+        callback = HealthCallback(recording)
         with injected(trainer, fault, seed=seed):
             trainer.add_callback(callback)
             rewards = RewardMemory(trainer)
             try:
                 with frozen_garbage():
                     trainer.train()
-                rewards.rescore(recorder)
+                rewards.rescore(recording)
             finally:
                 rewards.close()
                 callback.close()
@@ -123,16 +123,16 @@ def check_trainer(trainer: Any, scenario: Scenario) -> None:
         )
 
 
-def save_initial_weights(trainer: Any, recorder: Recorder) -> str | None:
+def save_initial_weights(trainer: Any, recording: LiveRecording) -> str | None:
     """Save the weights of step 0 beside the checkpoints; None if the model is too large for it."""
     model = policy_of(trainer)
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > INITIAL_WEIGHTS_LIMIT:
         return None
-    folder = recorder.path / "checkpoints" / "initial"
+    folder = recording.path / "checkpoints" / "initial"
     shutil.rmtree(folder, ignore_errors=True)
-    if recorder.rank == 0:
+    if recording.rank == 0:
         model.save_pretrained(folder)
-    return str(folder.relative_to(recorder.path))
+    return str(folder.relative_to(recording.path))
 
 
 @contextmanager

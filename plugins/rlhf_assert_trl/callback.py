@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainerCallback  # noqa: TID253 - only imported by who has transformers in memory already
 
-from rlhf_assert.detect.anomaly import Anomaly, Detector, Severity, anomaly_found
-from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.detect.monitor import Monitor
-from rlhf_assert.detect.settings import Settings, project_settings, settings_of
-from rlhf_assert.errors import TrainingStopped, UsageError, suggest
+from rlhf_assert.detect.anomaly import Anomaly, Detector
+from rlhf_assert.detect.settings import Settings, project_settings
+from rlhf_assert.errors import TrainingStopped, UsageError
+from rlhf_assert.recording.crash import name_error
 from rlhf_assert.recording.events import (
-    AlertFailed,
     EpochBegin,
     EpochEnd,
-    EpochStatistics,
     Evaluate,
     Evaluation,
     Event,
-    Log,
-    MetricStatistics,
-    MonitorFailed,
     OptimizerStep,
     Predict,
     PreOptimizerStep,
@@ -35,15 +27,12 @@ from rlhf_assert.recording.events import (
     Save,
     StepBegin,
     StepEnd,
-    Stop,
     SubstepEnd,
-    TrainBegin,
-    TrainEnd,
     TrainSummary,
-    TrendChanged,
 )
+from rlhf_assert.recording.live_detection import severity_to_stop_on
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder
-from rlhf_assert.resources import ResourceSampler
 from rlhf_assert_tiny.reference import reference_fingerprint
 from rlhf_assert_trl.describe import describe
 from rlhf_assert_trl.frames import find_trainer
@@ -51,13 +40,12 @@ from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import Capture, capture_for
 from rlhf_assert_trl.watches import Watches
 
-STOP_ON = ("warning", "critical")
-
 
 def _lifecycle(kind: type[Event]) -> Callable[..., None]:
     def record(self: HealthCallback, args: Any, state: Any, control: Any, **_: Any) -> None:
         del args, control
-        self._event(kind(step=state.global_step))
+        if self._recording is not None:
+            self._recording.event(kind(step=state.global_step))
 
     record.__doc__ = f"Record the event {kind.__name__}."
     return record
@@ -66,11 +54,11 @@ def _lifecycle(kind: type[Event]) -> Callable[..., None]:
 class HealthCallback(TrainerCallback):  # type: ignore[misc]
     """Records a training and watches it: `trainer.add_callback(HealthCallback("runs/mine"))`.
 
-    Rank 0 records metrics, samples and events and detects; every rank records its resources. An error of its own, of a
-    detector or of the hook becomes an event; only a run directory that cannot be written ends the training.
+    Rank 0 records metrics, samples and events and detects anomalies; every rank records its resources. An error of its
+    own, of a detector or of a hook becomes an event; only a run directory that cannot be written ends the training.
 
     Args:
-        run: the run directory to create, or a recorder whose owner finishes it.
+        run: the run directory to create; or a recorder or a live recording, whose owner finishes it.
         stop_on: the severity from which an anomaly stops the training; None never stops it. PPO, which has no other
             way, ends with `TrainingStopped`; every other trainer's `train()` returns early.
         on_anomaly: called with each `Anomaly` when it is found, on rank 0.
@@ -91,7 +79,7 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        run: Recorder | str | os.PathLike[str],
+        run: LiveRecording | Recorder | str | os.PathLike[str],
         *,
         stop_on: Literal["warning", "critical"] | None = None,
         on_anomaly: Callable[[Anomaly], object] | None = None,
@@ -99,25 +87,19 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
         detectors: Iterable[Detector] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if stop_on is not None and stop_on not in STOP_ON:
-            raise UsageError(f"stop_on={stop_on!r}{suggest(str(stop_on), STOP_ON)}: give 'warning', 'critical' or None")
+        severity_to_stop_on(stop_on)
         self.stopped_by: str | None = None
-        self._given = run if isinstance(run, Recorder) else None
-        self._path = run.path if isinstance(run, Recorder) else Path(run)
-        self._stop_on = None if stop_on is None else Severity[stop_on]
-        self._on_anomaly = on_anomaly
+        if isinstance(run, LiveRecording) and (stop_on, on_anomaly, detectors) != (None, None, None):
+            raise UsageError("stop_on, on_anomaly and detectors: give them to the LiveRecording itself")
+        self._run = run if isinstance(run, LiveRecording | Recorder) else Path(run)
+        self._options: dict[str, Any] = {"stop_on": stop_on, "on_anomaly": on_anomaly, "detectors": detectors}
         self._wants_samples = samples
-        self._detectors = detectors
-        self._settings = settings_of(run.info) if isinstance(run, Recorder) else settings or project_settings()
-        self._monitor: Monitor | None = None
-        self._recorder: Recorder | None = None
+        self._settings = settings or project_settings() if isinstance(self._run, Path) else None
+        self._recording: LiveRecording | None = None
         self._trainer: Any = None
         self._algorithm = ""
         self._capture: Capture | None = None
-        self._sampler: ResourceSampler | None = None
         self._watches = Watches()
-        self._extra = _Means()
-        self._epoch = 0
         self._stop_step: int | None = None
 
     on_step_begin = _lifecycle(StepBegin)
@@ -131,20 +113,21 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
     on_save = _lifecycle(Save)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Open the run directory, find the trainer, and start to sample resources."""
+        """Open the run directory, find the trainer, and start to watch it."""
         del control
-        started = time.perf_counter()
-        self._trainer = find_trainer(self)
-        recorder = self._recorder = self._given or self._open(args, state)
-        self._describe(recorder)
-        self._sampler = ResourceSampler(recorder)
-        self._sampler.start()
-        recorder.event(TrainBegin(step=state.global_step))
-        if recorder.rank == 0:
-            self._fingerprint_reference(recorder, state)
-            self._start_samples(recorder, state)
-            self._watches.start(self._trainer, recorder)
-        recorder.monitor_seconds += time.perf_counter() - started
+        recording = self._recording = self._open(args, state)
+        step = state.global_step
+        with recording.timed():
+            self._trainer = recording.guard("find_trainer", find_trainer, self)
+            self._algorithm = algorithm_of(self._trainer)
+            if recording.rank == 0 and self._trainer is not None and "algorithm" not in recording.info:
+                described = recording.guard("describe", describe, self._trainer) or {}
+                recording.learn(**{"algorithm": self._algorithm, **described})
+            recording.begin(step)
+            if recording.rank == 0:
+                self._fingerprint_reference(recording, step)
+                self._start_samples(recording, step)
+                recording.guard("watches", self._watches.start, self._trainer, recording)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Record the samples of the step.
@@ -153,43 +136,48 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
             TrainingStopped: this callback stops the training, and the trainer's loop ignores `control`, as PPO's does.
         """
         del args, control
-        self._event(StepEnd(step=state.global_step))
-        self._record_samples(state)
-        self._watches.end_step(state.global_step)
+        recording, step = self._recording, state.global_step
+        if recording is None:
+            return
+        recording.event(StepEnd(step=step))
+        self._record_samples(recording, step)
+        recording.guard("watches", self._watches.end_step, step)
         # PPO ends a step after its log, so every callback has seen the row; other loops end it before.
-        ended = self._stop_step is not None and state.global_step > self._stop_step - (self._algorithm == "ppo")
-        if ended and self._recorder is not None:
+        if self._stop_step is not None and step > self._stop_step - (self._algorithm == "ppo"):
             self.close()
             raise TrainingStopped(self.stopped_by)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Record the row, then look for anomalies in it."""
-        recorder = self._recorder
-        if recorder is None or not logs:
+        """Record the row, and stop the training if it shows what to stop at."""
+        recording, step = self._recording, state.global_step
+        if recording is None or not logs:
             return
-        started = time.perf_counter()
-        worst: Anomaly | None = None
         if "train_runtime" in logs:
-            recorder.event(TrainSummary(step=state.global_step, metrics=dict(logs)))
+            recording.event(TrainSummary(step=step, metrics=dict(logs)))
         elif any(key.startswith("eval_") for key in logs):
-            recorder.event(Evaluation(step=state.global_step, metrics=dict(logs)))
+            recording.event(Evaluation(step=step, metrics=dict(logs)))
         else:
-            if recorder.rank == 0:
-                worst = self._row(recorder, state, logs)
-            if self._stop_on is not None:
-                self._stop(recorder, args, state, control, worst)
-        recorder.monitor_seconds += time.perf_counter() - started
+            if self._algorithm == "ppo":  # it logs before the step ends
+                self._record_samples(recording, step)
+            row = {key: value for key, value in logs.items() if key != "epoch"}
+            anomaly = recording.row(step, row, epoch=None if state.epoch is None else float(state.epoch))
+            if recording.may_stop and _any_rank(args, anomaly is not None):
+                self._stop_step = step
+                recording.stop(step, anomaly or "stopped by rank 0")
+                self.stopped_by = recording.stopped_by
+                control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the epoch and finish the run, if no one else owns it."""
         del args, control
-        recorder = self._recorder
-        if recorder is None:
+        recording, step = self._recording, state.global_step
+        if recording is None:
             return
-        self._end_epoch(recorder, state)
-        if recorder.rank == 0:
-            self._fingerprint_reference(recorder, state)
-        recorder.event(TrainEnd(step=state.global_step))
+        recording.end_epoch(step)
+        if recording.rank == 0:
+            self._fingerprint_reference(recording, step)
+        self._leave_trainer()
+        recording.end(step)
         self.close()
 
     def close(self) -> None:
@@ -197,147 +185,61 @@ class HealthCallback(TrainerCallback):  # type: ignore[misc]
 
         Called at the end of the training; a second call does nothing.
         """
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
+        recording, self._recording = self._recording, None
+        if recording is None:
             return
-        if self._capture is not None:
-            self._capture.close()
+        self._leave_trainer()
+        if isinstance(self._run, Path):
+            recording.finish()
+        else:
+            recording.close()
+
+    def _open(self, args: Any, state: Any) -> LiveRecording:
+        if isinstance(self._run, LiveRecording):
+            return self._run
+        if isinstance(self._run, Recorder):
+            return LiveRecording(self._run, **self._options)
+        rank, path = int(args.process_index), self._run
+        if rank == 0 and state.global_step == 0 and (path / "run.json").exists():
+            raise UsageError(f"{path}: holds a recorded run already: choose another folder, or delete it")
+        assert self._settings is not None
+        about = {"backend": "trl", "seed": args.seed, "steps": state.max_steps, "detection": self._settings.table()}
+        return LiveRecording(Recorder(path, rank=rank, **about), **self._options)
+
+    def _leave_trainer(self) -> None:
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.close()
         self._watches.close()
-        self._capture = self._trainer = None
-        if self._sampler is not None:
-            self._sampler.stop()
-        if self._given is None:
-            recorder.finish("completed" if self.stopped_by is None else "stopped")
+        self._trainer = None
 
-    def _open(self, args: Any, state: Any) -> Recorder:
-        rank = int(args.process_index)
-        if rank == 0 and state.global_step == 0 and (self._path / "run.json").exists():
-            raise UsageError(f"{self._path}: holds a recorded run already: choose another folder, or delete it")
-        detection = self._settings.table()
-        return Recorder(
-            self._path, rank=rank, backend="trl", seed=args.seed, steps=state.max_steps, detection=detection
-        )
-
-    def _describe(self, recorder: Recorder) -> None:
-        """Describe the run, unless the recorder's owner did, and choose the detectors by what it is."""
-        if self._given is None and self._trainer is not None and recorder.rank == 0:
-            recorder.describe(**describe(self._trainer))
-        self._algorithm = algorithm_of(self._trainer)
-        config = recorder.info.get("config")
-        chosen = self._detectors
-        if chosen is None:
-            chosen = default_detectors(self._algorithm, config, settings=self._settings)
-        self._monitor = Monitor(chosen)
-
-    def _event(self, event: Event) -> None:
-        recorder = self._recorder
-        if recorder is not None:
-            started = time.perf_counter()
-            recorder.event(event)
-            recorder.monitor_seconds += time.perf_counter() - started
-
-    def _fingerprint_reference(self, recorder: Recorder, state: Any) -> None:
-        fingerprint = reference_fingerprint(self._trainer)
+    def _fingerprint_reference(self, recording: LiveRecording, step: int) -> None:
+        fingerprint = recording.guard("reference_fingerprint", reference_fingerprint, self._trainer)
         if fingerprint is not None:
-            recorder.event(ReferenceFingerprint(step=state.global_step, fingerprint=fingerprint))
+            recording.event(ReferenceFingerprint(step=step, fingerprint=fingerprint))
 
-    def _start_samples(self, recorder: Recorder, state: Any) -> None:
+    def _start_samples(self, recording: LiveRecording, step: int) -> None:
         if not self._wants_samples:
             return
         if self._trainer is None:
-            recorder.event(SamplesUnavailable(step=state.global_step, reason="no trainer calls this callback"))
+            recording.event(SamplesUnavailable(step=step, reason="no trainer calls this callback"))
             return
         try:
             self._capture = capture_for(self._trainer, self._algorithm)
-        except (AttributeError, TypeError) as error:
-            recorder.event(SamplesUnavailable(step=state.global_step, reason=f"{type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 - a TRL that we do not know must not cost anybody a training
+            recording.event(SamplesUnavailable(step=step, reason=name_error(error)))
 
-    def _record_samples(self, state: Any) -> None:
-        recorder, capture = self._recorder, self._capture
-        if recorder is None or capture is None:
+    def _record_samples(self, recording: LiveRecording, step: int) -> None:
+        capture = self._capture
+        if capture is None:
             return
-        started = time.perf_counter()
-        batch = capture.take(state.global_step)
-        recorder.samples(batch.records)
-        self._extra.add(batch.metrics)
-        if capture.failure is not None:
-            recorder.event(SamplesUnavailable(step=state.global_step, reason=capture.failure))
-            capture.close()
-            self._capture = None
-        recorder.monitor_seconds += time.perf_counter() - started
-
-    def _row(self, recorder: Recorder, state: Any, logs: Mapping[str, Any]) -> Anomaly | None:
-        """Record one row and return the worst anomaly that it completes."""
-        if self._algorithm == "ppo":  # logs before the step ends
-            self._record_samples(state)
-        epoch = None if state.epoch is None else float(state.epoch)
-        index = 0 if epoch is None else math.ceil(epoch - 1e-6)
-        if index > self._epoch:
-            self._end_epoch(recorder, state)
-            self._epoch = index
-        row = {**logs, **self._extra.take()}
-        row.pop("epoch", None)
-        metrics = recorder.row(state.global_step, row, epoch=epoch)
-        recorder.event(Log(step=state.global_step))
-        return self._detect(recorder, state.global_step, metrics)
-
-    def _detect(self, recorder: Recorder, step: int, metrics: Mapping[str, float | None]) -> Anomaly | None:
-        monitor = self._monitor
-        if monitor is None:
-            return None
-        try:
-            found = monitor.update(step, metrics)
-        except Exception as error:  # noqa: BLE001 - a faulty detector must not cost anybody a training
-            recorder.event(MonitorFailed(step=step, error=f"{type(error).__name__}: {error}"))
-            self._monitor = None
-            return None
-        for metric, trend in monitor.changed.items():
-            recorder.event(TrendChanged(step=step, metric=metric, trend=trend))
-        for anomaly in found:
-            self._report(recorder, step, anomaly)
-        return max(found, key=lambda anomaly: anomaly.severity, default=None)
-
-    def _report(self, recorder: Recorder, step: int, anomaly: Anomaly) -> None:
-        recorder.event(anomaly_found(step, anomaly))
-        if self._on_anomaly is not None:
-            try:
-                self._on_anomaly(anomaly)
-            except Exception as error:  # noqa: BLE001 - a broken alert must not cost anybody a training
-                recorder.event(AlertFailed(step=step, error=f"{type(error).__name__}: {error}"))
-
-    def _end_epoch(self, recorder: Recorder, state: Any) -> None:
-        statistics = {} if self._monitor is None else self._monitor.end_epoch()
-        if statistics:
-            metrics = {
-                name: MetricStatistics(mean=its.mean, std=its.std, min=its.min, max=its.max, trend=its.trend)
-                for name, its in statistics.items()
-            }
-            recorder.event(EpochStatistics(step=state.global_step, epoch=max(self._epoch, 1), metrics=metrics))
-
-    def _stop(self, recorder: Recorder, args: Any, state: Any, control: Any, worst: Anomaly | None) -> None:
-        wanted = worst is not None and self._stop_on is not None and worst.severity >= self._stop_on
-        if not _any_rank(args, wanted):
-            return
-        self._stop_step = state.global_step
-        self.stopped_by = f"{worst.metric}: {worst.summary}" if worst is not None else "stopped by rank 0"
-        recorder.event(Stop(step=state.global_step, reason=self.stopped_by))
-        control.should_training_stop = True
-
-
-class _Means:
-    """The means of metrics over the steps since the last row, which need not be every step."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + value, count + 1)
-
-    def take(self) -> dict[str, float]:
-        sums, self._sums = self._sums, {}
-        return {name: total / count for name, (total, count) in sums.items()}
+        with recording.timed():
+            batch = capture.take(step)
+            recording.samples(batch.records, batch.metrics)
+            if capture.failure is not None:
+                recording.event(SamplesUnavailable(step=step, reason=capture.failure))
+                capture.close()
+                self._capture = None
 
 
 def _any_rank(args: Any, wanted: bool) -> bool:  # noqa: FBT001 - a truth value to agree on

@@ -11,7 +11,7 @@ from typing import Any
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
 from rlhf_assert.recording.events import ReferenceLogprob
-from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_trl.samples import Observer
 
 MOST_BYTES = 1 << 28
@@ -24,12 +24,12 @@ class ReferenceLogprobs:
     Args:
         trainer: a trainer of preferences with a reference model of its own.
         observer: watches its loss.
-        recorder: takes the events.
+        recording: takes the events.
     """
 
-    def __init__(self, trainer: Any, observer: Observer, recorder: Recorder) -> None:
+    def __init__(self, trainer: Any, observer: Observer, recording: LiveRecording) -> None:
         self._trainer = trainer
-        self._recorder = recorder
+        self._recording = recording
         self._observer = observer
         self._forwards: list[tuple[Any, Any]] = []
         observer.watch("_compute_loss", self._see_loss, before=self._forwards.clear)
@@ -54,7 +54,7 @@ class ReferenceLogprobs:
         logits, ids, mask = logits[chosen], ids[chosen], mask[chosen]
         tokens = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
         mean = float((tokens * mask[:, 1:]).sum(1).mean())
-        self._recorder.event(ReferenceLogprob(step=self._trainer.state.global_step + 1, chosen=mean))
+        self._recording.event(ReferenceLogprob(step=self._trainer.state.global_step + 1, chosen=mean))
 
 
 def _chosen(inputs: dict[str, Any], rows: int) -> Any:

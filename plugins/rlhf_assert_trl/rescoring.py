@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlhf_assert.recording.events import Rescored, RescoringFailed
-from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_trl.promises import algorithm_of
 from rlhf_assert_trl.samples import MAX_PER_STEP, Observer
 
@@ -24,7 +24,7 @@ class RewardMemory:
         if self._name:
             self._observer.watch(self._name, self._see, owner=self._owner)
 
-    def rescore(self, recorder: Recorder) -> None:
+    def rescore(self, recording: LiveRecording) -> None:
         """Score the last batch again, and record both scorings as an event `rescored`."""
         self._observer.undo()
         if self._last is None:
@@ -32,9 +32,9 @@ class RewardMemory:
         args, kwargs, first, step = self._last
         again = self._observer.guard(lambda: self._numbers(getattr(self._owner, self._name)(*args, **kwargs)))
         if again is None:
-            recorder.event(RescoringFailed(step=step, reason=self._observer.failure))
+            recording.event(RescoringFailed(step=step, reason=self._observer.failure))
         else:
-            recorder.event(Rescored(step=step, first=tuple(first), second=tuple(again)))
+            recording.event(Rescored(step=step, first=tuple(first), second=tuple(again)))
 
     def close(self) -> None:
         """Leave the trainer as it was."""

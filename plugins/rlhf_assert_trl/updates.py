@@ -13,7 +13,7 @@ import numpy as np
 import torch  # noqa: TID253 - only imported by who has torch in memory already
 
 from rlhf_assert.recording.events import Update, UpdatesUnavailable
-from rlhf_assert.recording.recorder import Recorder
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_tiny.weights import ELEMENTS, sample_weights
 
 SETTLED = 5
@@ -28,15 +28,15 @@ class UpdateWatch:
 
     Args:
         trainer: a trainer whose optimizer exists.
-        recorder: takes the events.
+        recording: takes the events.
 
     Raises:
         AttributeError: the trainer's optimizer is none of torch's.
     """
 
-    def __init__(self, trainer: Any, recorder: Recorder) -> None:
+    def __init__(self, trainer: Any, recording: LiveRecording) -> None:
         self._trainer = trainer
-        self._recorder = recorder
+        self._recording = recording
         self.failure: str | None = None
         optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -67,7 +67,7 @@ class UpdateWatch:
             except Exception as error:  # noqa: BLE001 - a training must not break because of who watches it
                 self.failure = f"{type(error).__name__}: {error}"
                 step = self._trainer.state.global_step
-                self._recorder.event(UpdatesUnavailable(step=step, reason=self.failure))
+                self._recording.event(UpdatesUnavailable(step=step, reason=self.failure))
 
         return watch
 
@@ -99,7 +99,7 @@ class UpdateWatch:
             stopped=int(self._standing.sum()),
             optimizer_step=_adam_step(optimizer),
         )
-        self._recorder.event(update)
+        self._recording.event(update)
 
     def _changed(self, weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return for each tensor whether any watched element of it changed, in its bits: NaN equals NaN."""

@@ -6,7 +6,8 @@ import re
 
 from rlhf_assert.causes.hypothesis import RuledOut, about, about_the_end
 from rlhf_assert.checked import Cause, Check, Concern
-from rlhf_assert.facts.crash_trace import first_line, frames, is_own, reward_function
+from rlhf_assert.facts.crash_trace import first_line, frames, reward_function
+from rlhf_assert.recording.crash import is_own
 from rlhf_assert.recording.run import Run
 
 _NOT_A_NUMBER = re.compile(r"\b(nan|inf)\b|non-finite|not finite", re.IGNORECASE)

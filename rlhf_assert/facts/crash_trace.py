@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf_assert.recording.crash import is_own
 from rlhf_assert.recording.run import Run
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
-
-
-_LIBRARY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +36,6 @@ def frames(error: Mapping[str, str]) -> list[Frame]:
     """Return the frames of the last exception in an error's traceback, outermost first."""
     text = str(error.get("traceback") or "").rpartition("Traceback (most recent call last)")[2]
     return [Frame(found["file"], int(found["line"]), found["function"]) for found in _FRAME.finditer(text)]
-
-
-def is_own(file: str) -> bool:
-    """Whether a file is the user's: neither installed, nor Python's, nor ours."""
-    if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
-        return False
-    path = Path(file)
-    library = Path(sysconfig.get_paths()["stdlib"]), _LIBRARY
-    ours = {"rlhf_assert_trl", "rlhf_assert_openrlhf", "pytest_rlhf_assert"}
-    return not any(path.is_relative_to(folder) for folder in library) and not ours & set(path.parts)
 
 
 def reward_function(run: Run, trace: list[Frame]) -> str | None:

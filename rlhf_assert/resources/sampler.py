@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psutil
 
 from rlhf_assert.errors import RecordingError
-from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.resources.gpu import GPUs
 
 BRISK = 60
 """Samples at the start that are taken 4 times as often: a training of a second must be judged too."""
+
+
+class ResourceRecorder(Protocol):
+    """Records what a training uses: a `Recorder` or a `LiveRecording`."""
+
+    def resources(self, usage: Mapping[str, Any]) -> None:
+        """Record one sample.
+
+        Raises:
+            RecordingError: it cannot be written.
+        """
 
 
 class ResourceSampler:
@@ -27,18 +38,23 @@ class ResourceSampler:
     process since the sample before, as a share of all cores that it may run on: 0 to 1; None in the first sample),
     `cores` (their number), and what `rlhf_assert.resources.gpu.GPUs.usage` says.
 
-    The thread is a daemon and never raises: if the recorder cannot write, it ends, and `stop` raises what happened.
+    The thread is a daemon and never raises. If the recorder cannot write, the thread ends, and `stop` raises what
+    happened; if the machine cannot be asked any more, it ends too, and `failure` says why.
     A forked child inherits a sampler that is not running; it may start one of its own.
 
     Args:
         recorder: where the samples go.
         interval: seconds between two samples.
+
+    Attributes:
+        failure: why nothing is sampled any more, None if nothing failed.
     """
 
-    def __init__(self, recorder: Recorder, interval: float = 0.2) -> None:
+    def __init__(self, recorder: ResourceRecorder, interval: float = 0.2) -> None:
         if not interval > 0:
             raise ValueError(f"interval={interval}, but a sampler needs more than 0 seconds between two samples")
         self.interval = interval
+        self.failure: str | None = None
         self._recorder = recorder
         self._owner: int | None = None  # the process that started it
         self._stop = threading.Event()
@@ -110,6 +126,8 @@ class ResourceSampler:
             self._sample(process, gpus)
         except RecordingError as error:
             self._error = error
+        except Exception as error:  # noqa: BLE001 - psutil or a driver: that is no reason to end a training
+            self.failure = f"{type(error).__name__}: {error}"
         finally:
             gpus.close()
 

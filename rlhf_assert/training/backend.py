@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.training.faults import Fault
 from rlhf_assert.training.scenario import Scenario
+
+if TYPE_CHECKING:
+    from rlhf_assert.recording.live_recording import LiveRecording
 
 ENTRY_POINT_GROUP = "rlhf_assert.backends"
 
@@ -31,14 +33,23 @@ class Backend(Protocol):
         """Import the framework, and prepare what every scenario shares. Called once, before the first fork."""
 
     def train(
-        self, scenario: Scenario, recorder: Recorder, *, seed: int, steps: int, fault: Fault | None = None
+        self, scenario: Scenario, recording: LiveRecording, *, seed: int, steps: int, fault: Fault | None = None
     ) -> None:
-        """Build the scenario's trainer and train it, recording into `recorder`.
+        """Build the scenario's trainer, train it, and tell `recording` what happens.
 
-        Called in the process that trains. A backend that injects no faults may leave `fault` out of its signature; one
-        that injects only some has them in an attribute `faults`, the names of their kinds.
-        Returning means that the training ran to its end; `rlhf_assert.errors.TrainingStopped` that a monitor stopped
-        it; `UsageError` that the scenario, or the fault that was asked for, cannot be; any other exception is a crash.
+        It runs in the process that trains. It calls `recording.begin()`, `recording.row(...)` for each step that it
+        logs, and `recording.end()`; whoever called it finishes the recording. `docs/write-a-backend.md` shows one.
+
+        Returning means that the training ran to its end. `rlhf_assert.errors.TrainingStopped` means that it was stopped
+        on purpose, `UsageError` that the scenario or the fault is impossible, and any other exception is a crash.
+
+        Args:
+            scenario: what to train.
+            recording: what to tell.
+            seed: seeds weights, data and sampling.
+            steps: optimizer steps to train.
+            fault: what to break on purpose. A backend that injects no faults may leave it out of its signature; one
+                that injects some names their kinds in an attribute `faults`.
         """
 
 

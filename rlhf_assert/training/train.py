@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import platform
-import traceback
 from pathlib import Path
 
 from rlhf_assert import __version__
 from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import TrainingStopped, UsageError
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder, RunStatus
 from rlhf_assert.training.backend import Backend, backends, find_backend
 from rlhf_assert.training.faults import FAULTS, Fault, encode_fault
@@ -30,8 +30,9 @@ def train_here(
         fault: what to break on purpose; kept in `run.json`.
 
     Returns:
-        The run's status. An exception of the training is recorded as a crash with its traceback, not raised; only
-        what asks the process itself to end (KeyboardInterrupt, SystemExit) is raised again.
+        The run's status. An exception of the training is recorded as a crash, with its traceback and the place in the
+        user's code, and is not raised. Only what asks the process itself to end (KeyboardInterrupt, SystemExit) is
+        raised again.
     """
     backend = find_backend(scenario.backend)
     recorder = Recorder(
@@ -46,18 +47,17 @@ def train_here(
         fault=encode_fault(fault),
         versions={"rlhf-assert": __version__, "python": platform.python_version(), **backend.versions()},
     )
+    recording = LiveRecording(recorder)
     try:
-        backend.train(scenario, recorder, seed=seed, steps=steps, **broken_by(fault, backend))
+        backend.train(scenario, recording, seed=seed, steps=steps, **broken_by(fault, backend))
     except TrainingStopped:
-        recorder.finish("stopped")
-        return "stopped"
+        return recording.finish("stopped")
     except BaseException as error:
-        recorder.finish("crashed", describe_error(error))
+        status = recording.finish("crashed", error)
         if not isinstance(error, Exception):
             raise
-        return "crashed"
-    recorder.finish("completed")
-    return "completed"
+        return status
+    return recording.finish()
 
 
 def injectable(backend: Backend) -> frozenset[str]:
@@ -80,12 +80,3 @@ def broken_by(fault: Fault | None, backend: Backend) -> dict[str, Fault]:
         known = f"; {', '.join(others)} can" if others else ""
         raise UsageError(f"fault {fault.kind} does not apply: the backend {backend.name} cannot inject it{known}")
     return {"fault": fault}
-
-
-def describe_error(error: BaseException) -> dict[str, str]:
-    """Return `type`, `message` and `traceback` of an exception, as `run.json` keeps them."""
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }

@@ -16,8 +16,9 @@ from rlhf_assert.checks.learning import judge_learning
 from rlhf_assert.checks.losses import judge_value_loss
 from rlhf_assert.checks.registry import find_check
 from rlhf_assert.detect import Anomaly, Severity
-from rlhf_assert.facts.crash_trace import frames, is_own
+from rlhf_assert.facts.crash_trace import frames
 from rlhf_assert.facts.saved_weights import typical_weight, weights_moved
+from rlhf_assert.recording.crash import is_own
 
 TRAINER = "/env/lib/python3.11/site-packages/trl/trainer/grpo_trainer.py"
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert import Recorder, Run, Scenario, read_run
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.training.scenario import scenarios_of
 
 
@@ -30,9 +31,9 @@ def train(trl_backend: Any, tmp_path: Path) -> Callable[..., Run]:
         found: Scenario = scenarios_of(importlib.import_module(f"rlhf_scenarios.{module}"))[0]
         if (reason := found.unmet()) is not None:
             pytest.skip(reason)
-        recorder = Recorder(tmp_path / folder, scenario=found.name, seed=seed)
-        trl_backend.train(found, recorder, seed=seed, steps=steps or found.steps)
-        recorder.finish("completed")
-        return read_run(recorder.path)
+        live = LiveRecording(Recorder(tmp_path / folder, scenario=found.name, seed=seed))
+        trl_backend.train(found, live, seed=seed, steps=steps or found.steps)
+        live.finish()
+        return read_run(live.path)
 
     return run

@@ -35,6 +35,7 @@ from rlhf_assert.recording.events.lines import encode_event as encode_event
 from rlhf_assert.recording.events.monitoring import AlertFailed as AlertFailed
 from rlhf_assert.recording.events.monitoring import AnomalyFound as AnomalyFound
 from rlhf_assert.recording.events.monitoring import EpochStatistics as EpochStatistics
+from rlhf_assert.recording.events.monitoring import HookFailed as HookFailed
 from rlhf_assert.recording.events.monitoring import MetricStatistics as MetricStatistics
 from rlhf_assert.recording.events.monitoring import MonitorFailed as MonitorFailed
 from rlhf_assert.recording.events.monitoring import RecordingFailed as RecordingFailed

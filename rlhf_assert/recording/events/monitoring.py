@@ -112,6 +112,19 @@ class AlertFailed(Event):
     error: str
 
 
+@event("hook_failed")
+class HookFailed(Event):
+    """Something that watches the training raised an exception and was switched off; the training went on.
+
+    Attributes:
+        hook: its name.
+        error: type and message of the exception.
+    """
+
+    hook: str
+    error: str
+
+
 @event("samples_unavailable")
 class SamplesUnavailable(Event):
     """Samples are not recorded, or no longer.
@@ -136,10 +149,10 @@ class UpdatesUnavailable(Event):
 
 @event("recording_failed")
 class RecordingFailed(Event):
-    """A hook in one of OpenRLHF's processes raised an exception; the training went on.
+    """Something could not be recorded, or a hook in one of OpenRLHF's processes raised; the training went on.
 
     Attributes:
-        reason: the hook, and type and message of the exception.
+        reason: what it was, and type and message of the exception.
     """
 
     reason: str

@@ -12,6 +12,7 @@ import pytest
 
 from rlhf_assert import Recorder, read_run
 from rlhf_assert.recording.events import Actors
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import recording
 from rlhf_assert_openrlhf.inside.actors import Task, cause_of, describe, occupation, read_page
@@ -79,8 +80,8 @@ def test_a_nodes_page_is_read_and_a_missing_one_says_nothing() -> None:
 
 def test_a_look_adds_to_the_next_step_and_to_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLHF_ASSERT_FEED", str(tmp_path / "feed.jsonl"))
-    recorder = Recorder(tmp_path / "run")
-    feed = Feed(tmp_path / "feed.jsonl", recorder)
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    feed = Feed(tmp_path / "feed.jsonl", live)
 
     def look(*utilizations: float) -> None:
         told = [{**describe(row(ActorID=str(index))), "utilization": u} for index, u in enumerate(utilizations)]
@@ -94,7 +95,7 @@ def test_a_look_adds_to_the_next_step_and_to_no_other(tmp_path: Path, monkeypatc
     recording.record_metrics(2, {"reward": 0.1})
     recording.record_metrics(3, {"reward": 0.1})
     feed.take()
-    recorder.finish("completed")
+    live.finish()
     run = read_run(tmp_path / "run")
     assert run["ray_actor_utilization"].steps.tolist() == [2]
     assert run["ray_actor_utilization"].values.tolist() == pytest.approx([0.3])

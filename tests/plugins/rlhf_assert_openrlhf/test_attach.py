@@ -19,6 +19,7 @@ import pytest
 
 from rlhf_assert import Recorder, read_run
 from rlhf_assert.recording.events import WeightSyncCanary
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.attach import cpu_variables, recording_variables
 from rlhf_assert_openrlhf.backend import BACKEND, command, private_folder, tiny_model
 from rlhf_assert_openrlhf.context import Context
@@ -198,10 +199,10 @@ def test_a_command_tells_its_settings_without_secrets_and_the_error_that_ends_it
     )
     tell_command("train_ppo_ray", flat(settings))
     tell_error(ValueError("the engine is gone"))
-    recorder = Recorder(tmp_path / "run", seed=None)
-    feed = Feed(tmp_path / "feed.jsonl", recorder)
+    live = LiveRecording(Recorder(tmp_path / "run", seed=None))
+    feed = Feed(tmp_path / "feed.jsonl", live)
     feed.take()
-    recorder.finish("crashed", feed.error)
+    live.finish("crashed", feed.error)
 
     run = read_run(tmp_path / "run")
     assert run.info["algorithm"] == "grpo"

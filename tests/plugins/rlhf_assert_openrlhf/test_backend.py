@@ -14,6 +14,7 @@ from rlhf_assert import Recorder, Run, Scenario, judge, read_run, scenario
 from rlhf_assert.checked import Status
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.events import Actors, RecordingFailed, WeightSyncCanary
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.backend import BACKEND
 from rlhf_assert_openrlhf.context import Context
 from rlhf_assert_openrlhf.environment import Environment
@@ -44,9 +45,9 @@ def folders_of_trainings() -> set[Path]:
 
 
 def train(found: Scenario, path: Path, steps: int, seed: int = 0) -> Run:
-    recorder = Recorder(path, scenario=found.name, backend="openrlhf", seed=seed, steps=steps)
-    BACKEND.train(found, recorder, seed=seed, steps=steps)
-    recorder.finish("completed")
+    live = LiveRecording(Recorder(path, scenario=found.name, backend="openrlhf", seed=seed, steps=steps))
+    BACKEND.train(found, live, seed=seed, steps=steps)
+    live.finish()
     return read_run(path)
 
 

@@ -12,6 +12,7 @@ import pytest
 from rlhf_assert import Recorder, read_run
 from rlhf_assert.checked import Status
 from rlhf_assert.checks.engine import judge_engine
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import canary
 
@@ -60,9 +61,9 @@ def look(engines: list[Any], looks: list[Any]) -> None:
 
 
 def judged(feed: Path, tmp_path: Path) -> Any:
-    recorder = Recorder(tmp_path / "run")
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    Feed(feed, live).take()
+    live.finish()
     return judge_engine(read_run(tmp_path / "run"))
 
 

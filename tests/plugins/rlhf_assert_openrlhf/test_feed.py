@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from rlhf_assert import Recorder, read_run
-from rlhf_assert.recording.events import AnomalyFound, Resume, SamplesUnavailable, TrainBegin, Unknown, Update
+from rlhf_assert.recording.events import (
+    AnomalyFound,
+    RecordingFailed,
+    Resume,
+    SamplesUnavailable,
+    TrainBegin,
+    Unknown,
+    Update,
+)
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.backend import name_checkpoints
 from rlhf_assert_openrlhf.ending import last_error
 from rlhf_assert_openrlhf.feed import Feed
@@ -26,15 +35,15 @@ def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_metrics_and_samples_are_recorded_by_their_canonical_names(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run", config={"reward_functions": ["animals"]})
-    reader = Feed(feed, recorder)
+    live = LiveRecording(Recorder(tmp_path / "run", config={"reward_functions": ["animals"]}))
+    reader = Feed(feed, live)
     reader.take()
     assert not reader.begun
     for step in (1, 2):
         recording._waiting.append({"records": [SAMPLE, SAMPLE], "metrics": {"advantage": 0.25}})
         recording.record_metrics(step, {**LOGS, "generated_samples": ["text", 1.0], "score": None})
         reader.take()
-    recorder.finish("completed")
+    live.finish()
 
     run = read_run(tmp_path / "run")
     assert [row.step for row in run.rows] == [1, 2]
@@ -50,33 +59,47 @@ def test_metrics_and_samples_are_recorded_by_their_canonical_names(tmp_path: Pat
 
 
 def test_half_a_line_waits_for_its_other_half(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
-    reader = Feed(feed, recorder)
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    reader = Feed(feed, live)
     line = json.dumps({"kind": "metrics", "step": 1, "metrics": LOGS}).encode() + b"\n"
     feed.write_bytes(line[:20])
     reader.take()
     with feed.open("ab") as file:
         file.write(line[20:])
     reader.take()
-    recorder.finish("completed")
+    live.finish()
     assert len(read_run(tmp_path / "run").rows) == 1
 
 
+@pytest.mark.parametrize(
+    "line", ["[1, 2]", "{half", '{"kind": "event", "name": "mine"}', '{"kind": "metrics", "step": "x"}']
+)
+def test_a_line_that_makes_no_sense_is_named_and_costs_no_training(tmp_path: Path, feed: Path, line: str) -> None:
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    feed.write_text(line + "\n" + json.dumps({"kind": "metrics", "step": 1, "metrics": LOGS}) + "\n")
+    Feed(feed, live).take()
+    live.finish()
+    run = read_run(tmp_path / "run")
+    assert [row.step for row in run.rows] == [1]
+    (failed,) = run.events_of(RecordingFailed)
+    assert failed.reason.startswith("feed: ")
+
+
 def test_samples_keep_their_step_where_only_every_third_is_logged(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
+    live = LiveRecording(Recorder(tmp_path / "run"))
     for step in (3, 6):
         recording._waiting.extend({"records": [SAMPLE], "metrics": {"advantage": own}} for own in (0.1, 0.2, 0.3))
         recording.record_metrics(step, LOGS)
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    Feed(feed, live).take()
+    live.finish()
     run = read_run(tmp_path / "run")
     assert run.samples.step.tolist() == [1, 2, 3, 4, 5, 6]
     assert run["advantage"].values.tolist() == [0.3, 0.3]
 
 
 def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
-    reader = Feed(feed, recorder, last=2)
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    reader = Feed(feed, live, last=2)
     for step in (1, 2, 3):
         assert not reader.passed
         recording.tell("within", name="update", fields={"optimizer_step": step})
@@ -90,7 +113,7 @@ def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp
         recording._waiting.append({"records": [SAMPLE], "metrics": {}})
         recording.record_metrics(step, LOGS)
     reader.take()
-    recorder.finish("completed")
+    live.finish()
 
     run = read_run(tmp_path / "run")
     assert not reader.passed
@@ -102,22 +125,22 @@ def test_what_comes_after_the_last_step_is_lost_and_a_second_process_goes_on(tmp
 
 
 def test_a_failing_hook_is_told_and_raises_nothing(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
+    live = LiveRecording(Recorder(tmp_path / "run"))
     recording.guarded(recording.record_samples, [object()], None, reference=True)
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    Feed(feed, live).take()
+    live.finish()
     (event,) = read_run(tmp_path / "run").events_of(SamplesUnavailable)
     assert event.reason.startswith("record_samples: AttributeError: ")
 
 
 def test_saved_weights_get_the_name_of_a_checkpoint(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
+    live = LiveRecording(Recorder(tmp_path / "run"))
     for name in ("global_step2_hf", "global_step10_hf", "final", "_actor"):
-        (recorder.path / "checkpoints" / name).mkdir()
-    name_checkpoints(recorder.path / "checkpoints")
-    name_checkpoints(recorder.path / "checkpoints")
-    recorder.finish("completed")
-    assert [path.name for path in read_run(recorder.path).checkpoints] == ["checkpoint-2", "checkpoint-10"]
+        (live.path / "checkpoints" / name).mkdir()
+    name_checkpoints(live.path / "checkpoints")
+    name_checkpoints(live.path / "checkpoints")
+    live.finish()
+    assert [path.name for path in read_run(live.path).checkpoints] == ["checkpoint-2", "checkpoint-10"]
 
 
 def test_the_last_exception_of_an_output_is_its_error(tmp_path: Path) -> None:
@@ -134,11 +157,11 @@ def test_the_last_exception_of_an_output_is_its_error(tmp_path: Path) -> None:
 
 
 def test_an_event_that_is_not_as_it_should_be_is_kept_as_it_came(tmp_path: Path, feed: Path) -> None:
-    recorder = Recorder(tmp_path / "run")
+    live = LiveRecording(Recorder(tmp_path / "run"))
     recording.tell_event("actors", "last", actors="none", window=float("nan"))
     recording.tell_event("of_a_newer_version", 3, value=float("inf"))
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    Feed(feed, live).take()
+    live.finish()
     run = read_run(tmp_path / "run")
     assert [str(event) for event in run.unreadable] == ['event actors: actors: a list is expected, not "none"']
     assert run.unreadable[0].record["window"] == "nan"

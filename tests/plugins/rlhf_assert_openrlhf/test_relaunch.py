@@ -11,6 +11,7 @@ import pytest
 from rlhf_assert import Recorder, read_run, scenario
 from rlhf_assert.errors import RlhfAssertError
 from rlhf_assert.recording.events import Relaunch
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf import OpenRLHFTraining, backend
 from rlhf_assert_openrlhf.environment import Environment
 
@@ -42,9 +43,9 @@ def run_after(
     def train(failures: int) -> Path:
         words = [sys.executable, "-c", COMMAND, str(tmp_path / "launches"), str(failures)]
         monkeypatch.setattr(backend, "command", lambda *_: (words, {}))
-        recorder = Recorder(tmp_path / "run", scenario="small", backend="openrlhf", steps=1)
-        backend.BACKEND.train(small, recorder, seed=0, steps=1)
-        recorder.finish("completed")
+        live = LiveRecording(Recorder(tmp_path / "run", scenario="small", backend="openrlhf", steps=1))
+        backend.BACKEND.train(small, live, seed=0, steps=1)
+        live.finish()
         return tmp_path / "run"
 
     return train

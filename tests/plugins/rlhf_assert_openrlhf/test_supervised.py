@@ -14,6 +14,7 @@ from rlhf_assert import Recorder, Run, read_run
 from rlhf_assert.checked import Status
 from rlhf_assert.checks.data import judge_data
 from rlhf_assert.recording.events import Batch, Evaluation, ReferenceFingerprint
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import supervised
 
@@ -72,10 +73,10 @@ def record(
     trainer = watched(rank)
     trainer.train_dataloader = data or trainer.train_dataloader
     trainer.fit(SimpleNamespace(logger=SimpleNamespace(logging_steps=every)))
-    recorder = Recorder(tmp_path / "run", config={"dataset_rows": 1000, "per_device_train_batch_size": 8})
-    Feed(tmp_path / "feed.jsonl", recorder).take()
-    recorder.finish("completed")
-    return trainer, read_run(recorder.path)
+    live = LiveRecording(Recorder(tmp_path / "run", config={"dataset_rows": 1000, "per_device_train_batch_size": 8}))
+    Feed(tmp_path / "feed.jsonl", live).take()
+    live.finish()
+    return trainer, read_run(live.path)
 
 
 def test_rows_margins_and_evaluations_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,16 +154,16 @@ def test_a_reference_that_moves_is_told_with_its_step(
             trainer.ref_model.weight.data += 1.0
         watched.row(step, {"loss": 0.5})
     watched.end()
-    recorder = Recorder(tmp_path / "run")
-    Feed(tmp_path / "feed.jsonl", recorder).take()
-    recorder.finish("completed")
-    events = [event for event in read_run(recorder.path).events if event.name.startswith("reference")]
+    live = LiveRecording(Recorder(tmp_path / "run"))
+    Feed(tmp_path / "feed.jsonl", live).take()
+    live.finish()
+    events = [event for event in read_run(live.path).events if event.name.startswith("reference")]
     assert [(event.name, event.step) for event in events] == [
         ("reference_fingerprint", 0),
         *([("reference_moved", 2)] if moves else []),
         ("reference_fingerprint", None),
     ]
-    first, last = read_run(recorder.path).events_of(ReferenceFingerprint)
+    first, last = read_run(live.path).events_of(ReferenceFingerprint)
     assert (first.fingerprint == last.fingerprint) is not moves
 
 

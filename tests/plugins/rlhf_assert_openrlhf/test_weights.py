@@ -14,6 +14,7 @@ import pytest
 from rlhf_assert import Recorder, read_run
 from rlhf_assert.checks.optimizer import judge_optimizer
 from rlhf_assert.checks.reference import judge_reference
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert_openrlhf.feed import Feed
 from rlhf_assert_openrlhf.inside import weights
 
@@ -129,7 +130,7 @@ def test_a_reference_that_moves_is_told_and_judged(
     strategy: Callable[..., Any], feed: Path, tmp_path: Path, moves: str
 ) -> None:
     reference = strategy()._ds_init_eval_model(Actor())
-    recorder = Recorder(tmp_path / "run", scenario="mine", backend="openrlhf", config={"beta": 0.02})
+    live = LiveRecording(Recorder(tmp_path / "run", scenario="mine", backend="openrlhf", config={"beta": 0.02}))
     for step in (1, 2, 3):
         if moves == "before it is used" and step == 2:
             reference.layer.weight.data.add_(1.0)
@@ -138,8 +139,8 @@ def test_a_reference_that_moves_is_told_and_judged(
         reference(torch.ones(3))
         with feed.open("a") as file:
             file.write(json.dumps({"kind": "metrics", "step": step, "metrics": {"kl": 0.1}}) + "\n")
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    Feed(feed, live).take()
+    live.finish()
     check = judge_reference(read_run(tmp_path / "run"))
     assert check.status.name == ("PASS" if moves == "never" else "FAIL")
     assert ("moved at step 2" in check.headline) is (moves != "never")
@@ -157,15 +158,15 @@ def test_a_learning_rate_beside_the_schedule_is_judged(
     strategy: Callable[..., Any], feed: Path, tmp_path: Path, name: str
 ) -> None:
     watched, (model, optimizer, scheduler) = strategy(), trained()
-    recorder = Recorder(tmp_path / "run", scenario="mine", backend="openrlhf", config={"max_grad_norm": 5.0})
+    live = LiveRecording(Recorder(tmp_path / "run", scenario="mine", backend="openrlhf", config={"max_grad_norm": 5.0}))
     for step in (1, 2, 3):
         if step == 2:
             optimizer.param_groups[0]["lr"] *= 1000.0
         watched.optimizer_step(optimizer, model, scheduler, name=name)
         with feed.open("a") as file:
             file.write(json.dumps({"kind": "metrics", "step": step, "metrics": {"kl": 0.1}}) + "\n")
-    Feed(feed, recorder).take()
-    recorder.finish("completed")
+    Feed(feed, live).take()
+    live.finish()
     check = judge_optimizer(read_run(tmp_path / "run"))
     assert "stepped with learning rate 250.0 at step 2, the schedule says 0.25" in check.headline
     assert ("of the critic" in check.headline) is (name == "critic")

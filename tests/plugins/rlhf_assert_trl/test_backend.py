@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_assert import Recorder, read_run, scenario
 from rlhf_assert.errors import TrainingStopped, UsageError
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.training.backend import Backend
 from rlhf_assert_trl import backend as module
 from rlhf_assert_trl.backend import BACKEND
@@ -36,7 +37,7 @@ def test_what_is_no_trainer_is_refused(warm_backend: Any, tmp_path: Path, return
         return returned
 
     with pytest.raises(UsageError, match=f"wrong: its function {shown}: return a TRL trainer") as caught:
-        BACKEND.train(wrong, Recorder(tmp_path / "run"), seed=0, steps=2)
+        BACKEND.train(wrong, LiveRecording(Recorder(tmp_path / "run")), seed=0, steps=2)
     assert "\n" not in str(caught.value)
 
 
@@ -48,9 +49,9 @@ def test_a_scenario_is_described_and_trained(warm_backend: Any, tmp_path: Path) 
     def described(ctx: Context) -> Any:
         return _sft(ctx)
 
-    recorder = Recorder(tmp_path / "run", scenario="described", seed=3)
-    BACKEND.train(described, recorder, seed=3, steps=4)
-    recorder.finish("completed")
+    live = LiveRecording(Recorder(tmp_path / "run", scenario="described", seed=3))
+    BACKEND.train(described, live, seed=3, steps=4)
+    live.finish()
     run = read_run(tmp_path / "run")
 
     assert run.steps == 4
@@ -85,7 +86,7 @@ def test_a_raising_scenario_leaves_what_was_recorded(warm_backend: Any, tmp_path
         )
 
     with pytest.raises(RuntimeError, match="no reward today"):
-        BACKEND.train(raising, Recorder(tmp_path / "run"), seed=0, steps=4)
+        BACKEND.train(raising, LiveRecording(Recorder(tmp_path / "run")), seed=0, steps=4)
     run = read_run(tmp_path / "run")
     assert [row.step for row in run.rows] == [1, 2]
     assert len(run.samples) == 16
@@ -113,7 +114,7 @@ def test_a_callback_that_stops_is_a_stopped_training(
         return trainer
 
     with pytest.raises(TrainingStopped, match="loss: enough"):
-        BACKEND.train(stopping, Recorder(tmp_path / "run"), seed=0, steps=6)
+        BACKEND.train(stopping, LiveRecording(Recorder(tmp_path / "run")), seed=0, steps=6)
     assert read_run(tmp_path / "run").steps == 2
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert.recording.events import Update
+from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.recording.run import read_run
 
@@ -24,8 +25,8 @@ def updates(path: Path, *, freeze_at: int, warm_up: int) -> list[Any]:
     optimizer = torch.optim.AdamW(tensors, lr=0.1, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / warm_up) if warm_up else 1.0)
     state = SimpleNamespace(global_step=0)
-    recorder = Recorder(path)
-    watch = UpdateWatch(SimpleNamespace(optimizer=optimizer, lr_scheduler=scheduler, state=state), recorder)
+    live = LiveRecording(Recorder(path))
+    watch = UpdateWatch(SimpleNamespace(optimizer=optimizer, lr_scheduler=scheduler, state=state), live)
     for update in range(1, 13):
         for index, tensor in enumerate(tensors):
             tensor.grad = None if index and update >= freeze_at else torch.randn(8)
@@ -33,7 +34,7 @@ def updates(path: Path, *, freeze_at: int, warm_up: int) -> list[Any]:
         scheduler.step()
         state.global_step += 1
     watch.close()
-    recorder.finish("completed")
+    live.finish()
     return [event.stopped for event in read_run(path).events_of(Update)]
 
 
