@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_assert.errors import TrainingStopped, UsageError
 from rlhf_assert.recording.recorder import Recorder
-from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.training.fault_kinds import FAULTS
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
 if TYPE_CHECKING:

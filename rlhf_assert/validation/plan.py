@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.faults import FAULTS, Fault, make_fault, parse_fault
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, make_fault, parse_fault
 from rlhf_assert.training.scenario import Scenario, packaged_scenarios, scenarios_in_file
 from rlhf_assert.training.train import injectable
 

@@ -14,7 +14,8 @@ from rlhf_assert.checked import Check
 from rlhf_assert.checks.registry import found_by
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run
-from rlhf_assert.training.faults import FAULTS, Fault, make_fault
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, make_fault
 from rlhf_assert.training.runner import Runner
 from rlhf_assert.training.scenario import Scenario, packaged_scenarios
 from rlhf_assert.verdict import judge
