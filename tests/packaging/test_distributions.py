@@ -18,7 +18,7 @@ USE = """
 import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_ray, rlhf_assert_trl, rlhf_scenarios
 from pathlib import Path
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.scenario import packaged_scenarios
+from rlhf_assert.training.locator import packaged_scenarios
 assert (Path(rlhf_assert.__file__).parent / "py.typed").is_file()
 assert [find_backend(name).name for name in ("trl", "openrlhf")] == ["trl", "openrlhf"]
 print(rlhf_assert.__version__, len(packaged_scenarios()), Path(rlhf_assert.__file__).parent)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from rlhf_assert.training.backend import Backend
+from rlhf_assert.training.interpreters import OPENRLHF_PYTHON, interpreter_with
 from rlhf_assert_openrlhf import environment
 from rlhf_assert_openrlhf.backend import BACKEND
-from rlhf_assert_openrlhf.environment import VARIABLE, Environment, interpreter, variables
+from rlhf_assert_openrlhf.environment import Environment, variables
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(OPENRLHF_PYTHON, raising=False)
     monkeypatch.chdir(tmp_path)
     environment._probe.cache_clear()
 
@@ -38,7 +39,7 @@ def test_where_there_is_none_the_mending_command_is_named() -> None:
     [("no/such/python", "no interpreter that runs"), (sys.executable, "openrlhf, ray, deepspeed, vllm not installed")],
 )
 def test_an_interpreter_without_it_is_told(monkeypatch: pytest.MonkeyPatch, python: str, said: str) -> None:
-    monkeypatch.setenv(VARIABLE, python)
+    monkeypatch.setenv(OPENRLHF_PYTHON, python)
     missing = BACKEND.missing()
     assert missing is not None
     assert missing.startswith(f"{python}: {said}")
@@ -53,9 +54,9 @@ def test_the_nearest_environment_above_is_found_and_the_variable_wins(
     python.touch()
     (tmp_path / "below" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "below" / "deeper")
-    assert interpreter() == python
-    monkeypatch.setenv(VARIABLE, "/other/python")
-    assert interpreter() == Path("/other/python")
+    assert interpreter_with("openrlhf") == python
+    monkeypatch.setenv(OPENRLHF_PYTHON, "/other/python")
+    assert interpreter_with("openrlhf") == Path("/other/python")
 
 
 def test_processes_see_our_packages_and_nothing_else_of_this_environment(

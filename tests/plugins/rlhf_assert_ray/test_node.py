@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from rlhf_assert import Recorder, scenario
-from rlhf_assert.training.scenario import packaged_scenarios
+from rlhf_assert.training.locator import packaged_scenarios
 from rlhf_assert_ray.cluster import needs, unpack
 from rlhf_assert_ray.node import find, pack, within
 
