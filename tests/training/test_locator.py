@@ -142,9 +142,10 @@ def test_an_unknown_word_is_one_line_that_lists_the_known_ones(mine: Path, word:
 @given(st.text(max_size=300))
 def test_no_word_is_more_than_a_usage_error(word: str) -> None:
     try:
-        assert all(isinstance(each, Scenario) for each in locate(word, if_path="write {}"))
+        said = " ".join(names(locate(word, if_path="write {}")))
     except UsageError as error:
-        assert str(error).isprintable()
+        said = str(error)
+    assert said.isprintable()
 
 
 def test_a_path_given_by_mistake_gets_the_callers_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +220,7 @@ def test_a_validation_finds_by_the_same_words(mine: Path) -> None:
     assert {each.backend for each in chosen_scenarios(["all"])} >= {"trl"}
 
 
-@pytest.mark.parametrize("word", ["trl-gropo", "{mine}::secnd", "nowhere.py", "two words\n"])
+@pytest.mark.parametrize("word", ["trl-gropo", "{mine}::secnd"])
 def test_every_door_says_the_same_about_an_unknown_word(mine: Path, pytester: pytest.Pytester, word: str) -> None:
     word = word.replace("{mine}", str(mine))
     with pytest.raises(UsageError) as caught:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,11 +20,14 @@ from rlhf_assert.errors import MissingDependency, RecordingError, UsageError
 from rlhf_assert.training.device_lock import one_training_per_device
 from rlhf_assert.training.ending import describe_exit
 from rlhf_assert.training.local_runner import LocalRunner
-from rlhf_assert.training.locator import scenarios_in_file
+from rlhf_assert.training.locator import packaged_scenarios, scenarios_in_file
 from rlhf_assert.training.request import Request
-from rlhf_assert.training.scenario import Scenario
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import Scenario, scenario
 
 pytestmark = pytest.mark.training
+
+Scenarios = dict[str, Scenario]
 
 SCENARIOS = """
 import os, signal, sys, time
@@ -99,7 +103,7 @@ def no_backend(ctx): ...
 
 
 @pytest.fixture(scope="module")
-def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scenario]:
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     file = tmp_path_factory.mktemp("scenarios") / "runner_scenarios.py"
     file.write_text(SCENARIOS)
     return scenarios_in_file(file)
@@ -111,7 +115,7 @@ def runner() -> Iterator[LocalRunner]:
         yield runner
 
 
-def test_a_training_that_ends(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_training_that_ends(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     calls = []
     run = runner.run(Request.of(scenarios["sound"], seed=3), tmp_path / "run", on_progress=lambda: calls.append(1))
     assert (run.status, run.steps, run.seed, run.error) == ("completed", 5, 3, None)
@@ -122,12 +126,12 @@ def test_a_training_that_ends(runner: LocalRunner, scenarios: dict[str, Scenario
     assert calls, "progress is reported while the child trains"
 
 
-def test_steps_and_seed_can_be_given(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_steps_and_seed_can_be_given(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["sound"], seed=1, steps=2), tmp_path / "run")
     assert (run.steps, run.info["steps"], run.info["seed"]) == (2, 2, 1)
 
 
-def test_in_this_process(scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_in_this_process(scenarios: Scenarios, tmp_path: Path) -> None:
     # In an interpreter of its own: this one must not import the framework.
     code = (
         "import sys; from pathlib import Path; from rlhf_assert.training.local_runner import LocalRunner;"
@@ -143,7 +147,40 @@ def test_in_this_process(scenarios: dict[str, Scenario], tmp_path: Path) -> None
     assert printed.splitlines()[-1] == "completed 2"
 
 
-def test_an_exception(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_it_is_a_runner(runner: LocalRunner, tmp_path: Path) -> None:
+    typed: Runner = runner
+    assert isinstance(typed, Runner)
+    typed.submit(Request.of(packaged_scenarios()["trl-sft"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "this runner trains only what is waited for"
+
+
+def test_a_changed_copy_of_a_scenario_is_trained_as_it_is(
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path
+) -> None:
+    changed = replace(scenarios["sound"], learns="loss", time_limit=float("inf"))
+    run = runner.run(Request.of(changed, steps=2), tmp_path / "run")
+    assert (run.status, run.info["learns"]) == ("completed", "loss")
+
+
+def test_a_scenario_that_the_child_cannot_find_is_told(runner: LocalRunner, tmp_path: Path) -> None:
+    @scenario(name="nested")
+    def within_a_function(ctx: object) -> object: ...
+
+    run = runner.run(Request.of(within_a_function), tmp_path / "run")
+    assert (run.status, run.scenario) == ("crashed", "nested")
+    assert run.error is not None
+    assert run.error["type"] == "UsageError"
+    assert "defines no scenario" in run.error["message"]
+
+
+def test_what_the_environment_lacks_is_told_before_anything_is_written(runner: LocalRunner, tmp_path: Path) -> None:
+    impossible = replace(packaged_scenarios()["trl-sft"], requires=("trl<0.1",))
+    with pytest.raises(MissingDependency, match=r"trl-sft needs trl<0\.1"):
+        runner.run(Request.of(impossible), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_exception(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["raises"]), tmp_path / "run")
     assert run.status == "crashed"
     assert run.steps >= 2, "what was logged before stays"
@@ -153,7 +190,7 @@ def test_an_exception(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_p
     assert str(scenarios["raises"].file) in run.error["traceback"]
 
 
-def test_an_exception_while_building(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_an_exception_while_building(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["raises-while-building"]), tmp_path / "run")
     assert (run.status, run.steps) == ("crashed", 0)
     assert run.error is not None
@@ -167,9 +204,7 @@ def test_an_exception_while_building(runner: LocalRunner, scenarios: dict[str, S
         ("segfaults", "killed by SIGSEGV (signal 11)"),
     ],
 )
-def test_a_process_that_dies(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path, name: str, said: str
-) -> None:
+def test_a_process_that_dies(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path, name: str, said: str) -> None:
     run = runner.run(Request.of(scenarios[name]), tmp_path / "run")
     assert run.status == "crashed"
     assert run.steps >= 2
@@ -180,7 +215,7 @@ def test_a_process_that_dies(
 
 
 def test_a_request_to_exit_is_a_crash_with_its_traceback(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path
 ) -> None:
     run = runner.run(Request.of(scenarios["asks-to-exit"]), tmp_path / "run")
     assert run.status == "crashed"
@@ -188,13 +223,13 @@ def test_a_request_to_exit_is_a_crash_with_its_traceback(
     assert (run.error["type"], run.error["message"]) == ("SystemExit", "enough")
 
 
-def test_a_segfault_leaves_its_stack(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_segfault_leaves_its_stack(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["segfaults"]), tmp_path / "run")
     assert run.error is not None
     assert "Fatal Python error: Segmentation fault" in run.error["traceback"]
 
 
-def test_a_hang(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_hang(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["hangs"]), tmp_path / "run")
     assert run.status == "timeout"
     assert run.steps >= 2
@@ -203,9 +238,7 @@ def test_a_hang(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: P
     assert "on_step_end" in run.error["traceback"], "the stack shows where it hung"
 
 
-def test_the_workers_of_a_training_die_with_it(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_the_workers_of_a_training_die_with_it(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     run = runner.run(Request.of(scenarios["leaves-a-process"]), tmp_path / "run")
     left = int((run.path / "left").read_text())
     for _ in range(50):
@@ -218,7 +251,7 @@ def test_the_workers_of_a_training_die_with_it(
 
 @pytest.mark.parametrize(("name", "returned"), [("no-trainer", "int"), ("forgotten-return", "None")])
 def test_a_scenario_without_a_trainer(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path, name: str, returned: str
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path, name: str, returned: str
 ) -> None:
     run = runner.run(Request.of(scenarios[name]), tmp_path / "run")
     assert run.error is not None
@@ -226,28 +259,24 @@ def test_a_scenario_without_a_trainer(
     assert f"{name}: its function returned {returned}: return a TRL trainer" in run.error["message"]
 
 
-def test_an_unknown_backend(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_an_unknown_backend(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown backend no-such-backend; known: openrlhf, trl"):
         runner.run(Request.of(scenarios["no-backend"]), tmp_path / "run")
 
 
-def test_a_folder_that_holds_a_run_is_refused(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_a_folder_that_holds_a_run_is_refused(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     runner.run(Request.of(scenarios["sound"], steps=1), tmp_path / "run")
     with pytest.raises(RecordingError, match="holds a run already"):
         runner.run(Request.of(scenarios["sound"], steps=1), tmp_path / "run")
 
 
-def test_a_folder_that_cannot_be_written(runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordingError, match="cannot be written: Not a directory; choose another"):
         runner.run(Request.of(scenarios["sound"]), tmp_path / "file" / "run")
 
 
-def test_a_full_disk_keeps_what_was_recorded(
-    runner: LocalRunner, scenarios: dict[str, Scenario], tmp_path: Path
-) -> None:
+def test_a_full_disk_keeps_what_was_recorded(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.mkdir()
     (path / "metrics.jsonl").symlink_to("/dev/full")
@@ -261,14 +290,15 @@ def test_a_full_disk_keeps_what_was_recorded(
     assert run.events, "the events before it are there"
 
 
-def test_the_child_ends_when_its_session_is_gone(scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_the_child_ends_when_its_session_is_gone(scenarios: Scenarios, tmp_path: Path) -> None:
     code = (
         "import sys, os; from pathlib import Path; from rlhf_assert.training.local_runner import LocalRunner;"
         "from rlhf_assert.training.request import Request;"
         "from rlhf_assert.training.locator import scenarios_in_file;"
         "found = scenarios_in_file(Path(sys.argv[1]))['hangs'];"
         "path = Path(sys.argv[2]); "
-        "LocalRunner().run(Request.of(found), path, on_progress=lambda: os._exit(0) if (path / 'metrics.jsonl').exists() else None)"
+        "end = lambda: os._exit(0) if (path / 'metrics.jsonl').exists() else None; "
+        "LocalRunner().run(Request.of(found), path, on_progress=end)"
     )
     command = [sys.executable, "-c", code, str(scenarios["hangs"].file), str(tmp_path / "run")]
     subprocess.run(command, check=True)
@@ -289,7 +319,7 @@ def owned(process: psutil.Process, folder: Path) -> bool:
 
 
 def test_a_missing_package_is_named_with_its_remedy(
-    scenarios: dict[str, Scenario], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenarios: Scenarios, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rlhf_assert_trl import backend
 
