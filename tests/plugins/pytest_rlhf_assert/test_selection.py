@@ -146,15 +146,9 @@ def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
         (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second, the-third*"),
         (["--rlhf-scenario", "folder"], "*folder (folder is a path: give the option its value after '='*"),
         (["--rlhf-scenario", "--rlhf-seed=x"], "*--rlhf-seed=x: give seeds as 0, 0-4 or 0,3,7*"),
-        (["--rlhf-scenario", "--rlhf-seed=4-2"], "*--rlhf-seed=4-2: give seeds as*"),
         (["--rlhf-scenario", "--rlhf-seed=0-99999999"], "*--rlhf-seed=0-99999999: more than 10,000 seeds*"),
-        (["--rlhf-scenario", "--rlhf-seed=0-9999,10000"], "*more than 10,000 seeds*"),
-        (["--rlhf-scenario", "--rlhf-seed=4294967296"], "*seed=4294967296: a seed is a whole number from 0 to*"),
-        (["--rlhf-scenario", f"--rlhf-seed={'9' * 5000}"], "*--rlhf-seed=9999*: give seeds as*"),
-        (["--rlhf-scenario", f"--rlhf-steps={'9' * 5000}"], "*: not a number of steps*"),
         (["--rlhf-scenario=hostile.py"], "*hostile.py: cannot be imported: UsageError: *'../../x' contains '/'*"),
         (["--rlhf-scenario", "--rlhf-steps=0"], "*steps=0, but a training takes at least 1 step*"),
-        (["--rlhf-scenario", "--rlhf-steps=many"], "*--rlhf-steps=many: not a number of steps*"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_in_one_line(
@@ -202,17 +196,10 @@ def test_two_files_with_one_name_are_refused(pytester: pytest.Pytester) -> None:
         ("", "*takes one scenario*"),
         ("'trl-grpo', steps=0", "*at least 1 step*"),
         ("'all'", "*takes one scenario, not several*"),
-        ("'trl-*'", "*trl-[*] stands for several scenarios, and one is needed*"),
-        ("'trl-grpo', steps=True", "*steps=True): give a whole number of steps*"),
-        ("'trl-grpo', steps='3'", "*steps='3'): give a whole number of steps*"),
         (
             "'trl-grpo', seed=True",
             "*seed=True: a seed is a whole number from 0*several are a list, as in seed=[[]0, 1]*",
         ),
-        ("'trl-grpo', seed='0-3'", "*seed=0-3: a seed is a whole number*"),
-        ("'trl-grpo', seed=[]", "*give 1 to 10,000 seeds, not 0*"),
-        ("'trl-grpo', seed=[0, 1.5]", "*seed=1.5: a seed is*"),
-        ("'trl-grpo', seed=range(10**9)", "*give 1 to 10,000 seeds, not 1,000,000,000*"),
     ],
 )
 def test_a_wrong_marker_is_a_collection_error_in_one_line(pytester: pytest.Pytester, marker: str, message: str) -> None:
