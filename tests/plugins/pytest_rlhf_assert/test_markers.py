@@ -29,10 +29,7 @@ def test_as_many_seeds_as_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        *(
-            (text, "give seeds as 0, 0-4 or 0,3,7")
-            for text in ("", "x", "4-2", "-1", "1,,2", "0-4-8", "9" * 5000)
-        ),
+        *((text, "give seeds as 0, 0-4 or 0,3,7") for text in ("", "x", "4-2", "-1", "1,,2", "0-4-8", "9" * 5000)),
         *((text, "more than 10,000 seeds") for text in ("0-99999999", "0-9999,10000", "0-4999,5000-9999,10000-19999")),
         ("4294967296", "a seed is a whole number from 0 to 4294967295"),
     ],
