@@ -31,12 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def validation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidationSession]:
     """Train what the selected tests ask for, several at a time."""
-    found = current(request.config)
-    if found is None:
+    session = current(request.config)
+    if session is None:
         pytest.skip("these tests train for minutes: pytest --rlhf-validate runs them")
-    found.begin(request.session.items, tmp_path_factory.getbasetemp())
-    yield found
-    found.end()
+    session.begin(request.session.items, tmp_path_factory.getbasetemp())
+    yield session
+    session.end()
 
 
 def test_a_fault_is_found(validation: ValidationSession, rlhf_training: Request) -> None:
