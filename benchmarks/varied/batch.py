@@ -16,8 +16,9 @@ import orjson
 from scipy.stats import beta
 
 from rlhf_assert import Run, read_run
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import scenarios_in_file
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import scenarios_in_file
+from rlhf_assert.training.request import Request
 
 Job = tuple[Path, str, Path, int, int]
 """The scenario's file and name, the run directory, the seed and the steps."""
@@ -25,7 +26,7 @@ Job = tuple[Path, str, Path, int, int]
 PROCESSES = 2
 CHECK = [sys.executable, "-m", "rlhf_assert.cli", "check", "--format=json", "--fail-on=never", "--allow-unjudged"]
 
-_runner: Runner
+_runner: LocalRunner
 
 
 def train_all(jobs: Sequence[Job], report: Callable[[Run], None]) -> None:
@@ -46,11 +47,11 @@ def _start() -> None:
     global _runner  # noqa: PLW0603 - one warm child per process of the pool
     # The device's lock lies in the folder for temporary files: one each, as no timing is judged here.
     tempfile.tempdir = tempfile.mkdtemp(prefix="rlhf-assert-batch-")
-    _runner = Runner()
+    _runner = LocalRunner()
 
 
 def _train(file: Path, scenario: str, path: Path, seed: int, steps: int) -> Path:
-    _runner.run(scenarios_in_file(file)[scenario], path, seed=seed, steps=steps)
+    _runner.run(Request.of(scenarios_in_file(file)[scenario], seed=seed, steps=steps), path)
     return path
 
 

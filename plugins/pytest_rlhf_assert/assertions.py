@@ -10,7 +10,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
-from pytest_rlhf_assert.selection import HEALTH_TESTS, Request
+from pytest_rlhf_assert.selection import HEALTH_TESTS
 from rlhf_assert.checked import Check, encode_check
 from rlhf_assert.errors import UsageError
 from rlhf_assert.failures import HealthFailure, NotJudged
@@ -18,6 +18,7 @@ from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.files import AppendOnlyFile
 from rlhf_assert.recording.run import Run
+from rlhf_assert.training.request import Request
 from rlhf_assert.verdict import Verdict
 
 P = ParamSpec("P")

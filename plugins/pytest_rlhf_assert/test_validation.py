@@ -12,8 +12,8 @@ import pytest  # noqa: TID253 - these are pytest tests
 
 from pytest_rlhf_assert.validation import OURS, SEVERITY, ValidationSession, current
 from rlhf_assert.training.faults import describe_fault
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.log_score import idle_detectors
-from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import score_control, score_fault
 from rlhf_assert.validation.tables import told
 
@@ -31,15 +31,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def validation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidationSession]:
     """Train what the selected tests ask for, several at a time."""
-    found = current(request.config)
-    if found is None:
+    session = current(request.config)
+    if session is None:
         pytest.skip("these tests train for minutes: pytest --rlhf-validate runs them")
-    found.begin(request.session.items, tmp_path_factory.getbasetemp())
-    yield found
-    found.end()
+    session.begin(request.session.items, tmp_path_factory.getbasetemp())
+    yield session
+    session.end()
 
 
-def test_a_fault_is_found(validation: ValidationSession, rlhf_training: Training) -> None:
+def test_a_fault_is_found(validation: ValidationSession, rlhf_training: Request) -> None:
     """A check or detector tells it, at its onset or later, and dates it right."""
     assert rlhf_training.fault
     score = score_fault(rlhf_training, validation.judged(rlhf_training).signs[OURS], SEVERITY)
@@ -48,7 +48,7 @@ def test_a_fault_is_found(validation: ValidationSession, rlhf_training: Training
         _count_against(validation, f"not found: {describe_fault(rlhf_training.fault)}; {said}")
 
 
-def test_health_is_not_flagged(validation: ValidationSession, rlhf_training: Training) -> None:
+def test_health_is_not_flagged(validation: ValidationSession, rlhf_training: Request) -> None:
     """Nothing critical is told about a healthy training."""
     score = score_control(rlhf_training, validation.judged(rlhf_training).signs[OURS], SEVERITY)
     if score.findings:
@@ -78,6 +78,6 @@ def _count_against(validation: ValidationSession, reason: str) -> None:
     pytest.fail(reason, pytrace=False)
 
 
-def _name(training: Training) -> str:
+def _name(training: Request) -> str:
     fault = f"{training.fault.kind}-" if training.fault else ""
     return f"{fault}{training.scenario.name}-seed{training.seed}"

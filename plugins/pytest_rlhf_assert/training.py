@@ -15,12 +15,13 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 from filelock import FileLock
 
 from pytest_rlhf_assert import SESSION_PLUGIN
-from pytest_rlhf_assert.selection import Request, detection
+from pytest_rlhf_assert.selection import detection
 from rlhf_assert.errors import MissingDependency, RlhfAssertError
 from rlhf_assert.recording.run import Run, read_run
-from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import by_name
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import by_name, ensure_available
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.runner import Runner, find_remote_runner
 
 NAME = pytest.StashKey[str]()
 
@@ -30,8 +31,7 @@ class TrainingSession:
 
     Attributes:
         runner: trains.
-        ahead: what is trained without being waited for, beside what is asked for first; on a cluster only.
-        folder: holds the session's run directories; all workers of xdist share it.
+        ahead: what the runner may begin before a test asks for it.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -56,7 +56,7 @@ class TrainingSession:
         return self._folder
 
     def run(self, request: Request, folder: Path) -> Run:
-        """Return the recorded run of a request; whoever comes first trains, the others wait and read."""
+        """Return the run of a request; whichever process asks first trains it, the others wait for it and read it."""
         path = folder / request.key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -71,28 +71,14 @@ class TrainingSession:
             self._submit(folder)
             show = progress(self.config, request, path)
             try:
-                run: Run = self.runner.run(
-                    request.scenario,
-                    path,
-                    seed=request.seed,
-                    steps=request.scenario.steps,
-                    fault=request.fault,
-                    on_progress=show,
-                )
-                return run
+                return self.runner.run(request, path, on_progress=show)
             finally:
                 show(last=True)
 
     def _submit(self, folder: Path) -> None:
         ahead, self.ahead = self.ahead, []
         for request in ahead:
-            self.runner.submit(
-                request.scenario,
-                folder / request.key,
-                seed=request.seed,
-                steps=request.scenario.steps,
-                fault=request.fault,
-            )
+            self.runner.submit(request, folder / request.key)
 
     def _prepare_to_judge(self) -> None:
         """Import what judging needs while the first training runs: seconds that would otherwise come after it."""
@@ -101,22 +87,20 @@ class TrainingSession:
             threading.Thread(target=import_judges, daemon=True).start()
 
 
-def runner_for(config: pytest.Config) -> Any:
-    """Return what trains: this machine's runner, or one that has the same methods and trains on a cluster.
+def runner_for(config: pytest.Config) -> Runner:
+    """Return what trains: this machine, or with `--rlhf-ray` a cluster.
 
     Raises:
-        pytest.UsageError: the cluster cannot be reached, or was asked for beside what it cannot do.
+        pytest.UsageError: the cluster cannot be reached, or `--rlhf-in-process` is given as well.
     """
     address = config.getoption("rlhf_ray")
     if not address:
-        return Runner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
+        return LocalRunner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
     if config.getoption("rlhf_in_process"):
         raise pytest.UsageError("--rlhf-ray and --rlhf-in-process: train on the cluster, or in this process")
-    from rlhf_assert_ray.cluster import ClusterRunner
-
     python = config.getoption("rlhf_ray_python") or config.getini("rlhf_ray_python")
     try:
-        return ClusterRunner(address, python=python, settings=detection(config))
+        return find_remote_runner("ray")(address, python=python, settings=detection(config))
     except RlhfAssertError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -137,19 +121,18 @@ def begin(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
     """
     if not config.pluginmanager.has_plugin(SESSION_PLUGIN):
         config.pluginmanager.register(TrainingSession(config), SESSION_PLUGIN)
-    found = [getattr(getattr(item, "callspec", None), "params", {}).get("rlhf_run") for item in items]
-    requests = list({request.key: request for request in found if request}.values())
+    params = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
+    asked = [request for each in params if isinstance(request := each.get("rlhf_run"), Request)]
     try:
-        by_name(request.scenario for request in found if request)
+        by_name(request.scenario for request in asked)
     except RlhfAssertError as error:
         raise pytest.UsageError(str(error)) from error
-    if config.getoption("rlhf_ray"):
-        if not hasattr(config, "workerinput"):  # each worker of xdist would ask for all of them
-            current(config).ahead = requests
-        return
+    requests = list({request.key: request for request in asked}.values())
+    if not hasattr(config, "workerinput"):  # each worker of xdist would ask for all of them
+        current(config).ahead = requests
     needed = {request.scenario.backend for request in requests if request.scenario.unmet() is None}
     for backend in needed:
-        # What is wrong with a backend is said at the test that needs it.
+        # The test that needs a backend tells what is wrong with it.
         with contextlib.suppress(RlhfAssertError):
             current(config).runner.warm_up(backend)
 
@@ -185,10 +168,8 @@ def recorded_run(fixture: pytest.FixtureRequest) -> Run:
         )
     session = current(fixture.config)
     try:
-        here = not fixture.config.getoption("rlhf_ray")  # a cluster's node says itself what it has not
-        reason = here and (find_backend(request.scenario.backend).missing() or request.scenario.unmet())
-        if reason:
-            pytest.skip(reason)
+        if isinstance(session.runner, LocalRunner):  # a node of a cluster tells itself what it lacks
+            ensure_available(request.scenario)
         run = session.run(request, session.folder(fixture.getfixturevalue("tmp_path_factory")))
     except MissingDependency as error:
         pytest.skip(str(error))
@@ -216,7 +197,7 @@ def progress(config: pytest.Config, request: Request, path: Path) -> Callable[..
         shown = time.monotonic()
         from rlhf_assert.report.live import progress_line
 
-        text = "" if last else progress_line(path, request.scenario.name, request.scenario.steps, shown - began)
+        text = "" if last else progress_line(path, request.scenario.name, request.steps, shown - began)
         with capture.global_and_fixture_disabled():
             writer.write("\r\x1b[K" + text[: writer.fullwidth - 1], flush=True)
 

@@ -12,8 +12,9 @@ import pytest  # noqa: TID253 - this is a pytest plugin
 from pytest_rlhf_assert.selection import detection
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import RlhfAssertError, UsageError
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.contenders import installed_contenders
-from rlhf_assert.validation.plan import PROFILES, Training, chosen_faults, chosen_profile, chosen_scenarios, plan
+from rlhf_assert.validation.plan import PROFILES, chosen_faults, chosen_profile, chosen_scenarios, plan
 from rlhf_assert.validation.results import Results, conclude, text_report, write
 from rlhf_assert.validation.score import OURS, Judged
 from rlhf_assert.validation.scorecard import Floor
@@ -61,7 +62,7 @@ class ValidationSession:
         )
         self._trainings.__enter__()
 
-    def judged(self, training: Training) -> Judged:
+    def judged(self, training: Request) -> Judged:
         """Wait for a training, and return what was told about it; a fault that does not apply skips the test."""
         assert self._trainings is not None
         try:

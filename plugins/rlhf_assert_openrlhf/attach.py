@@ -99,7 +99,7 @@ def record(run: Path, command: Sequence[str], *, cpu: bool, canary: bool) -> int
 
 def follow(process: subprocess.Popen[bytes], recording: LiveRecording) -> int:
     """Record what the feed tells until the process ends, and return its exit status."""
-    from rlhf_assert.training.runner import describe_exit
+    from rlhf_assert.training.ending import describe_exit
     from rlhf_assert_openrlhf.backend import name_checkpoints
     from rlhf_assert_openrlhf.feed import Feed
     from rlhf_assert_openrlhf.usage import TreeUsage

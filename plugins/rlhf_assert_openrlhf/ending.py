@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from rlhf_assert.errors import RlhfAssertError, WorkerDied
-from rlhf_assert.training.runner import describe_exit
+from rlhf_assert.training.ending import describe_exit
 
 _PREFIX = r"^(?:\x1b\[\d+m)*(?:\([^)]*\)(?:\x1b\[\d+m)* )?"
 _ERROR = re.compile(_PREFIX + r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Died|Exit)): (.+)$")

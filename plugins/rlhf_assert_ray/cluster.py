@@ -1,4 +1,4 @@
-"""Trains scenarios on a Ray cluster, in place of `rlhf_assert.training.runner.Runner`."""
+"""Trains on a Ray cluster: the runner behind `--rlhf-ray`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import orjson
 
@@ -22,9 +22,10 @@ from rlhf_assert.recording.encoding import encode
 from rlhf_assert.recording.files import write_json
 from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.faults import Fault, encode_fault
+from rlhf_assert.training.ending import conclude
 from rlhf_assert.training.interpreters import interpreter_with
-from rlhf_assert.training.runner import conclude, prepare_folder
+from rlhf_assert.training.request import Request, encode_request
+from rlhf_assert.training.runner import prepare_folder
 from rlhf_assert.training.scenario import Scenario
 
 POLL_SECONDS = 0.1
@@ -35,7 +36,7 @@ PASSED = ("RLHF_OPENRLHF_PYTHON", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TOK
 
 
 class ClusterRunner:
-    """Runs scenarios as tasks of a Ray cluster, many at a time, in place of `rlhf_assert.training.runner.Runner`.
+    """Trains as tasks of a Ray cluster, many at a time; see the protocol `rlhf_assert.training.runner.Runner`.
 
     Args:
         address: the cluster, as `ray.init` takes it: `HOST:PORT`, or `auto` on one of its nodes.
@@ -78,11 +79,17 @@ class ClusterRunner:
             self.close()
             raise RlhfAssertError(f"--rlhf-ray={address}: {ready['error']}")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def warm_up(self, backend: str) -> None:
         """Do nothing: each task imports what it needs, on its node."""
 
-    def submit(self, scenario: Scenario, path: Path, *, seed: int, steps: int, fault: Fault | None = None) -> None:
-        """Ask for a training, once, without waiting for it; `run` with the same path gives its run."""
+    def submit(self, request: Request, path: Path) -> None:
+        """Ask for a training, once, without waiting for it; `run` with the same path returns its run."""
         if str(path) in self._asked:
             return
         self._asked.add(str(path))
@@ -90,16 +97,12 @@ class ClusterRunner:
             "id": str(path),
             "name": path.name,
             "file": str(self._file(path)),
-            "needs": needs(scenario),
+            "needs": needs(request.scenario),
             "words": self._words,
             "variables": self._variables,
             "training": {
                 "name": path.name,
-                "scenario": scenario.name,
-                "file": str(scenario.file.resolve()),
-                "seed": seed,
-                "steps": steps,
-                "fault": encode_fault(fault),
+                "request": encode_request(request),
                 "detection": encode(self._settings.table()),
                 "folder": str(Path.cwd()),
                 "limit": LIMIT,
@@ -112,19 +115,10 @@ class ClusterRunner:
         except OSError as error:
             raise self._died() from error
 
-    def run(
-        self,
-        scenario: Scenario,
-        path: Path,
-        *,
-        seed: int = 0,
-        steps: int | None = None,
-        fault: Fault | None = None,
-        on_progress: Callable[[], None] = lambda: None,
-    ) -> Run:
-        """Train a scenario somewhere on the cluster and return what it recorded; see `Runner.run`.
+    def run(self, request: Request, path: Path, *, on_progress: Callable[[], None] = lambda: None) -> Run:
+        """Train somewhere on the cluster, and return what was recorded; see `Runner.run`.
 
-        Its `run.json` holds in addition `cluster`: `node`, `host`, `lost` (the attempts whose node was lost, each with
+        The `run.json` holds in addition `cluster`: `node`, `host`, `lost` (the attempts whose node was lost, each with
         its `reason`) and `left_out` (the files that were too large to come back).
 
         Raises:
@@ -132,7 +126,7 @@ class ClusterRunner:
             RlhfAssertError: the cluster is gone, or has no node that is large enough.
         """
         prepare_folder(path)
-        self.submit(scenario, path, seed=seed, steps=scenario.steps if steps is None else steps, fault=fault)
+        self.submit(request, path)
         while (answer := self._answers.get(str(path))) is None:
             if (message := self._receive()) is not None:
                 self._answers[message["id"]] = message
@@ -145,8 +139,8 @@ class ClusterRunner:
                 left_out = unpack(stream, path)
             file.unlink()
         elif not answer["lost"]:
-            raise RlhfAssertError(f"{scenario.name}: {answer['said']} (--rlhf-ray={self._address})")
-        run = conclude(path, {"message": f"on the cluster: {answer['said']}"}, scenario)
+            raise RlhfAssertError(f"{request.scenario.name}: {answer['said']} (--rlhf-ray={self._address})")
+        run = conclude(path, {"message": f"on the cluster: {answer['said']}"}, request.scenario)
         info = {**run.info, "cluster": {**answer.get("node", {}), "lost": answer["lost"], "left_out": left_out}}
         write_json(path / "run.json", info)
         return read_run(path)

@@ -1,8 +1,8 @@
 """One training on a node of a cluster: `python -m rlhf_assert_ray.node`.
 
 The first line of standard input is the training, as JSON (`training` in `ClusterRunner.submit`). When standard input
-closes, who asked for it is gone: the training is ended, and its folder removed. What is printed is a JSON line
-(`missing`, why it cannot be trained here, or null; `left_out`, the files that did not fit) and the run directory, as a
+closes, the session that asked for it is gone: the node ends the training and removes its folder. It prints a JSON line
+(`missing`, why it cannot train this, or null; `left_out`, the files that did not fit), and then the run directory as a
 compressed tar.
 """
 
@@ -25,9 +25,8 @@ from filelock import FileLock, Timeout
 
 from rlhf_assert.detect.settings import settings_of
 from rlhf_assert.errors import MissingDependency
-from rlhf_assert.training.faults import decode_fault
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import Scenario, packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.request import decode_request
 
 PREFIX, LOCK = "rlhf-assert-node-", "held.lock"
 SETTLED = 5.0
@@ -61,33 +60,15 @@ def remove_abandoned() -> None:
 
 
 def train(training: Mapping[str, Any], path: Path) -> str | None:
-    """Train into a run directory, and return why that cannot be done here, None if it was."""
+    """Train into a run directory, and return None; or return why this node cannot."""
     os.chdir(folder if (folder := Path(training["folder"])).is_dir() else path.parent)
-    scenario = find(training["scenario"], Path(training["file"]))
-    if reason := scenario.unmet():
-        return reason
     # How many trainings a node takes at a time is for the cluster to say.
-    with Runner(settings=settings_of(training), hold_device=False) as runner:
+    with LocalRunner(settings=settings_of(training), hold_device=False) as runner:
         try:
-            runner.run(
-                scenario,
-                path,
-                seed=training["seed"],
-                steps=training["steps"],
-                fault=decode_fault(training["fault"]),
-                on_progress=end_if_alone,
-            )
+            runner.run(decode_request(training["request"]), path, on_progress=end_if_alone)
         except MissingDependency as error:
             return str(error)
     return None
-
-
-def find(name: str, file: Path) -> Scenario:
-    """Return a packaged scenario, or the one of that name in a file."""
-    packaged = packaged_scenarios().get(name)
-    if packaged is not None and (packaged.file.name == file.name or not file.is_file()):
-        return packaged
-    return scenarios_in_file(file)[name]
 
 
 def read_line(descriptor: int) -> bytes:
@@ -109,10 +90,10 @@ def end_if_alone() -> None:
 
 def within(path: Path, limit: int, left_out: list[str]) -> Iterator[Path]:
     """Yield the files of a run directory up to `limit` bytes, logs before checkpoints; the others go to `left_out`."""
-    found = [file for file in path.rglob("*") if file.is_symlink() or file.is_file()]
-    sizes = {file: 0 if file.is_symlink() else file.stat().st_size for file in found}
+    files = [file for file in path.rglob("*") if file.is_symlink() or file.is_file()]
+    sizes = {file: 0 if file.is_symlink() else file.stat().st_size for file in files}
     used = 0
-    for file in sorted(found, key=lambda file: (file.is_relative_to(path / "checkpoints"), sizes[file], file)):
+    for file in sorted(files, key=lambda file: (file.is_relative_to(path / "checkpoints"), sizes[file], file)):
         if used + sizes[file] > limit:
             left_out.append(str(file.relative_to(path)))
             continue

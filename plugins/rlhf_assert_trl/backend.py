@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_assert.errors import TrainingStopped, UsageError
-from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.training.fault_kinds import FAULTS
 from rlhf_assert_trl.describe import describe, name_of, policy_of
 
 if TYPE_CHECKING:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from rlhf_assert.cli.output import finish, format_option, plain, print_json, width
 from rlhf_assert.errors import UsageError
 from rlhf_assert.report.scenario_list import entries, listing
-from rlhf_assert.training.scenario import packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.locator import locate_all, packaged_scenarios
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE.py]...")
+@click.argument("words", nargs=-1, metavar="[NAME|all|FILE.py[::NAME]]...")
 @format_option
-def scenarios(files: tuple[Path, ...], output: str) -> None:
-    """List the installed scenarios, or those that files define, and which of them can be trained here."""
+def scenarios(words: tuple[str, ...], output: str) -> None:
+    """List the packaged scenarios, or those that the words stand for, and which of them can be trained here."""
     try:
-        found = {}
-        for file in files:
-            found.update(scenarios_in_file(file))
-        if not files:
-            found = packaged_scenarios()
+        chosen = locate_all(words) if words else list(packaged_scenarios().values())
     except UsageError as error:
         click.echo(str(error), err=True)
         finish(2, "the scenarios cannot be listed", quiet=output == "json")
-    listed = entries(found.values())
+    listed = entries(chosen)
     ready = sum(entry["unavailable"] is None for entry in listed)
     if output == "json":
         print_json({"scenarios": listed})

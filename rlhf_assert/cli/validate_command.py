@@ -20,8 +20,9 @@ from rlhf_assert.errors import RlhfAssertError, UsageError
 from rlhf_assert.numbers import count
 from rlhf_assert.report.layout import cut
 from rlhf_assert.report.live import seconds
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.contenders import Factory, find_contenders, installed_contenders
-from rlhf_assert.validation.plan import PROFILES, Training, chosen_faults, chosen_profile, chosen_scenarios, plan
+from rlhf_assert.validation.plan import PROFILES, chosen_faults, chosen_profile, chosen_scenarios, plan
 from rlhf_assert.validation.results import Results, conclude, json_report, markdown_report, text_report, write
 from rlhf_assert.validation.score import Judged
 from rlhf_assert.validation.scorecard import Floor
@@ -133,12 +134,12 @@ def validate(
 
 
 def _train(
-    trainings: tuple[Training, ...], contenders: Mapping[str, Factory], out: Path | None, *, ablation: bool
-) -> tuple[list[Judged], dict[Training, str]]:
+    trainings: tuple[Request, ...], contenders: Mapping[str, Factory], out: Path | None, *, ablation: bool
+) -> tuple[list[Judged], dict[Request, str]]:
     """Train and judge the plan; return what was judged, and what could not be and why."""
     progress = _Progress(len(trainings))
     judged: list[Judged] = []
-    inapplicable: dict[Training, str] = {}
+    inapplicable: dict[Request, str] = {}
     with ExitStack() as stack:
         folder = out / "runs" if out else Path(stack.enter_context(TemporaryDirectory(prefix="rlhf-validation-")))
         running = stack.enter_context(

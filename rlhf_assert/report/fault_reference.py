@@ -9,7 +9,7 @@ import sys
 
 from rlhf_assert.checks.registry import found_by
 from rlhf_assert.training.backend import backends
-from rlhf_assert.training.faults import FAULTS, FaultKind
+from rlhf_assert.training.fault_kinds import FAULTS, FaultKind
 from rlhf_assert.training.train import injectable
 
 _BEFORE = """# Faults: break your training on purpose

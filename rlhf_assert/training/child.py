@@ -1,8 +1,8 @@
 """The warm child: imports one backend, then forks for every training that it is asked for.
 
-`python -m rlhf_assert.training.child BACKEND` speaks JSON lines: jobs on standard input (`runner.Job`),
+`python -m rlhf_assert.training.child BACKEND` speaks JSON lines: jobs on standard input (`WarmChild.run` writes them),
 `{"ready": true}` and then one `{"exit", "signal", "timeout"}` per job on standard output. When standard input
-closes, the training that runs is killed and the child ends: nothing outlives the session that started it.
+closes, the child kills the training that runs, and ends: nothing outlives the session that started it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Any
 import orjson
 
 from rlhf_assert.detect.settings import settings_of
+from rlhf_assert.errors import UsageError
+from rlhf_assert.recording.crash import describe_crash
+from rlhf_assert.recording.recorder import Recorder
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.faults import decode_fault
-from rlhf_assert.training.scenario import packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.request import decode_request
 from rlhf_assert.training.train import train_here
 
 POLL_SECONDS = 0.02
@@ -79,24 +81,21 @@ def fork(job: dict[str, Any], replies: int) -> int:
 
 
 def train(job: dict[str, Any]) -> None:
-    """Find the job's scenario and train it."""
-    packaged = packaged_scenarios()
-    found = packaged.get(job["scenario"])
-    if found is None or str(found.file.resolve()) != job["file"]:
-        found = scenarios_in_file(Path(job["file"]))[job["scenario"]]
-    train_here(
-        found,
-        Path(job["path"]),
-        seed=job["seed"],
-        steps=job["steps"],
-        settings=settings_of(job),
-        fault=decode_fault(job["fault"]),
-    )
+    """Find what the job requests, and train it; a scenario that cannot be found is recorded as the run's error."""
+    path, settings = Path(job["path"]), settings_of(job)
+    try:
+        request = decode_request(job["request"])
+    except UsageError as error:
+        asked = job["request"]["fields"]
+        recorder = Recorder(path, scenario=asked["name"], backend=asked["backend"], seed=job["request"]["seed"])
+        recorder.finish("crashed", describe_crash(error))
+        return
+    train_here(request.scenario, path, seed=request.seed, steps=request.steps, settings=settings, fault=request.fault)
 
 
 def supervise(job: dict[str, Any], process: int) -> dict[str, Any]:
     """Wait for a training, and kill it at its time limit or when the session that asked for it is gone."""
-    deadline = time.monotonic() + job["time_limit"]
+    deadline = time.monotonic() + float(job["time_limit"])
     timeout = False
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)

@@ -12,7 +12,8 @@ from rlhf_assert.errors import TrainingStopped, UsageError
 from rlhf_assert.recording.live_recording import LiveRecording
 from rlhf_assert.recording.recorder import Recorder, RunStatus
 from rlhf_assert.training.backend import Backend, backends, find_backend
-from rlhf_assert.training.faults import FAULTS, Fault, encode_fault
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, encode_fault
 from rlhf_assert.training.scenario import Scenario
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rlhf_assert.detect import Detector
 from rlhf_assert.errors import UsageError, suggest
-from rlhf_assert.training.scenario import load_module, locate
+from rlhf_assert.training.python_file import import_failure, load_module
 
 ENTRY_POINT_GROUP = "rlhf_assert.detectors"
 Factory = Callable[[], Detector | Iterable[Detector]]
@@ -72,7 +72,7 @@ def _find(word: str) -> Mapping[str, Factory]:
         try:
             module = importlib.import_module(path)
         except Exception as error:
-            raise UsageError(f"--detector {word}: cannot be imported: {locate(error, Path(path))}") from error
+            raise UsageError(f"--detector {word}: cannot be imported: {import_failure(error, Path(path))}") from error
     if not by_file:
         defined = _defined(module)
         if not defined:

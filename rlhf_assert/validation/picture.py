@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.training.fault_kinds import FAULTS
 from rlhf_assert.validation.intervals import Rate
 from rlhf_assert.validation.scorecard import Summary, by_source
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 
-from rlhf_assert.errors import UsageError, suggest
+from rlhf_assert.errors import UsageError
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.faults import FAULTS, Fault, make_fault, parse_fault
-from rlhf_assert.training.scenario import Scenario, packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, make_fault, parse_fault
+from rlhf_assert.training.locator import locate_all, packaged_scenarios, unavailable
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert.training.train import injectable
 
 BACKEND = "trl"
-"""Whose scenarios are validated where none is named: they train in seconds."""
+"""Scenarios of this backend are validated where none is named: they train in seconds."""
 
 LONG_STEPS = 160
 """Steps of the healthy training of each scenario in whose log faults are planted: shapes take a hundred rows."""
@@ -43,20 +45,6 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """One training of a validation: a fault in a scenario, or a healthy control."""
-
-    scenario: Scenario
-    seed: int
-    fault: Fault | None = None
-
-    @property
-    def key(self) -> str:
-        """A name that is unique in a validation and good as a folder."""
-        return f"{self.scenario.name}-seed{self.seed}-steps{self.scenario.steps}-{self.fault or 'healthy'}"
-
-
 def chosen_profile(name: str, seeds: int | None = None) -> Profile:
     """Return a profile with the number of seeds in place of its own.
 
@@ -72,38 +60,35 @@ def chosen_profile(name: str, seeds: int | None = None) -> Profile:
     return replace(profile, seeds=seeds, control_seeds=max(seeds, profile.control_seeds))
 
 
-def plan(profile: Profile, scenarios: Sequence[Scenario], faults: Sequence[Fault]) -> tuple[Training, ...]:
+def plan(profile: Profile, scenarios: Sequence[Scenario], faults: Sequence[Fault]) -> tuple[Request, ...]:
     """Return every training of a validation: with faults, healthy, and one long healthy one of each scenario.
 
-    Faults are tried in scenarios of the algorithms that they apply to; a scenario whose tags name no algorithm is tried
-    with every fault, and the backend says which do not apply. Where a profile takes some of a fault's scenarios only,
-    the faults take turns, so that each scenario has its share.
+    A fault is tried in the scenarios of the algorithms that it applies to. A scenario whose tags name no algorithm is
+    tried with every fault, and the backend says which do not apply. Where a profile takes only some of a fault's
+    scenarios, the faults take turns, so that each scenario has its share.
 
     Raises:
-        UsageError: there would be no training with a fault, or none without.
+        UsageError: no fault applies to any of the scenarios.
     """
-    found = []
+    broken = []
     for number, fault in enumerate(faults):
         fitting = [scenario for scenario in scenarios if applies(fault, scenario) and fault.onset < scenario.steps]
         some = profile.scenarios_per_fault or len(fitting)
         chosen = [fitting[(number * some + turn) % len(fitting)] for turn in range(min(some, len(fitting)))]
-        found += [
-            Training(scenario=scenario, seed=seed, fault=fault)
-            for scenario, seed in product(chosen, range(profile.seeds))
+        broken += [
+            Request.of(scenario, seed=seed, fault=fault) for scenario, seed in product(chosen, range(profile.seeds))
         ]
-    if not found:
+    if not broken:
         names = ", ".join(scenario.name for scenario in scenarios)
         raise UsageError(f"nothing to validate: no fault applies to {names or 'no scenario'} before its last step")
-    controls = [
-        Training(scenario=scenario, seed=seed) for scenario, seed in product(scenarios, range(profile.control_seeds))
-    ]
-    return (*found, *controls, *(_long(scenario, profile.control_seeds) for scenario in scenarios))
+    controls = [Request.of(scenario, seed=seed) for scenario, seed in product(scenarios, range(profile.control_seeds))]
+    return (*broken, *controls, *(_long(scenario, profile.control_seeds) for scenario in scenarios))
 
 
-def _long(scenario: Scenario, seed: int) -> Training:
+def _long(scenario: Scenario, seed: int) -> Request:
     steps = max(LONG_STEPS, scenario.steps)
-    longer = replace(scenario, steps=steps, time_limit=scenario.time_limit * steps / scenario.steps)
-    return Training(scenario=longer, seed=seed)
+    patient = replace(scenario, time_limit=scenario.time_limit * steps / scenario.steps)
+    return Request.of(patient, seed=seed, steps=steps)
 
 
 def applies(fault: Fault, scenario: Scenario) -> bool:
@@ -124,31 +109,25 @@ def chosen_faults(words: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def chosen_scenarios(words: Sequence[str]) -> tuple[Scenario, ...]:
-    """Return the scenarios of `NAME` and `FILE.py[::NAME]` words; for none, all of `BACKEND` that can be trained here.
+    """Return the scenarios that words stand for (see `locator`); for none, all of `BACKEND` that can be trained here.
 
     Raises:
-        UsageError: an unknown name, a file without scenarios, or a scenario that cannot be trained here.
+        UsageError: a word that stands for no scenario, or a scenario that cannot be trained here.
     """
-    packaged = packaged_scenarios()
     if not words:
-        own = (scenario for scenario in packaged.values() if scenario.backend == BACKEND)
-        return tuple(scenario for scenario in own if _unmet(scenario) is None)
-    found: list[Scenario] = []
-    for word in words:
-        file, _, name = word.partition("::")
-        known = scenarios_in_file(Path(file)) if file.endswith(".py") else packaged
-        name = name if file.endswith(".py") else word
-        if name and name not in known:
-            raise UsageError(f"unknown scenario {name}{suggest(name, known)}; known: {', '.join(known)}")
-        found += [known[name]] if name else known.values()
-    for scenario in found:
-        if reason := _unmet(scenario):
+        own = (scenario for scenario in packaged_scenarios().values() if scenario.backend == BACKEND)
+        return tuple(scenario for scenario in own if _unfit(scenario) is None)
+    chosen = locate_all(words)
+    if list(words) == ["all"]:
+        return tuple(scenario for scenario in chosen if _unfit(scenario) is None)
+    for scenario in chosen:
+        if reason := _unfit(scenario):
             raise UsageError(f"{scenario.name} cannot be trained here: {reason}")
-    return tuple(dict.fromkeys(found))
+    return tuple(chosen)
 
 
-def _unmet(scenario: Scenario) -> str | None:
+def _unfit(scenario: Scenario) -> str | None:
     backend = find_backend(scenario.backend)
     if not injectable(backend):
         return f"the backend {backend.name} injects no faults"
-    return backend.missing() or scenario.unmet()
+    return unavailable(scenario)

@@ -11,12 +11,12 @@ from rlhf_assert.detect import Severity
 from rlhf_assert.errors import RecordingError
 from rlhf_assert.numbers import count
 from rlhf_assert.recording.files import write_json
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation import tables
 from rlhf_assert.validation.answer import answer
 from rlhf_assert.validation.intervals import Rate
 from rlhf_assert.validation.log_score import LogScore
 from rlhf_assert.validation.picture import picture
-from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import Judged
 from rlhf_assert.validation.scorecard import AblationRow, Floor, Summary, ablate, calibrate, judge_logs, summarise
 
@@ -41,7 +41,7 @@ class Results:
     calibration: tuple[tuple[float, Rate], ...]
     logs: tuple[LogScore, ...]
     ablation: tuple[AblationRow, ...]
-    inapplicable: Mapping[Training, str]
+    inapplicable: Mapping[Request, str]
     below: tuple[str, ...]
     about: Mapping[str, Any]
 
@@ -53,7 +53,7 @@ class Results:
 
 def conclude(
     judged: Sequence[Judged],
-    inapplicable: Mapping[Training, str],
+    inapplicable: Mapping[Request, str],
     *,
     severity: Severity,
     floor: Floor,

@@ -18,7 +18,7 @@ from rlhf_assert.detect.settings import Settings, settings_of
 from rlhf_assert.recording.encoding import encode
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import Fault
-from rlhf_assert.validation.plan import Training
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.signs import Sign, detector_signs, every_sign
 from rlhf_assert.verdict import judge
 
@@ -41,7 +41,7 @@ class Judged:
         without: by detector that told something, what is told without it; only if an ablation was asked for.
     """
 
-    training: Training
+    training: Request
     run: Run
     signs: Mapping[str, tuple[Sign, ...]]
     causes: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class ControlScore:
 
 
 def judge_training(
-    training: Training, run: Run, contenders: Mapping[str, Sequence[Detector]], *, ablation: bool = False
+    training: Request, run: Run, contenders: Mapping[str, Sequence[Detector]], *, ablation: bool = False
 ) -> Judged:
     """Collect what is told about a training.
 
@@ -130,7 +130,7 @@ def with_settings(run: Run, settings: Settings) -> Run:
 
 
 def score_fault(
-    training: Training, signs: Sequence[Sign], severity: Severity, causes: tuple[str, ...] = ()
+    training: Request, signs: Sequence[Sign], severity: Severity, causes: tuple[str, ...] = ()
 ) -> FaultScore:
     """Score what one contender told about a training with a fault."""
     fault = training.fault
@@ -158,7 +158,7 @@ def score_fault(
     )
 
 
-def score_control(training: Training, signs: Sequence[Sign], severity: Severity) -> ControlScore:
+def score_control(training: Request, signs: Sequence[Sign], severity: Severity) -> ControlScore:
     """Score what one contender told about a healthy training."""
     return ControlScore(
         scenario=training.scenario.name,

@@ -10,7 +10,7 @@ from math import inf
 from rlhf_assert.detect import Severity, default_detectors
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.detect.settings import settings_of
-from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.training.fault_kinds import FAULTS
 from rlhf_assert.validation.intervals import Median, Rate, median, rate
 from rlhf_assert.validation.log_score import LogScore, score_logs
 from rlhf_assert.validation.plan import LONG_STEPS

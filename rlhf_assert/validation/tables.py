@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf, isinf, isnan
 
 from rlhf_assert.numbers import count
-from rlhf_assert.training.faults import FAULTS
+from rlhf_assert.training.fault_kinds import FAULTS
 from rlhf_assert.validation.intervals import Median, Rate, median, rate
 from rlhf_assert.validation.log_faults import LOG_FAULTS
 from rlhf_assert.validation.log_score import LogScore

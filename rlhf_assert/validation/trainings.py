@@ -19,9 +19,11 @@ from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.resources.sampler import usable_cores
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.runner import Runner, one_training_per_device
+from rlhf_assert.training.device_lock import one_training_per_device
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.runner import Runner
 from rlhf_assert.validation.contenders import Factory, fresh
-from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import Judged, judge_training, with_settings
 
 
@@ -47,7 +49,7 @@ class Trainings:
 
     def __init__(
         self,
-        plan: Sequence[Training],
+        plan: Sequence[Request],
         folder: Path,
         *,
         workers: int | None = None,
@@ -57,7 +59,7 @@ class Trainings:
         ablation: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> None:
-        self.results: dict[Training, Future[Judged]] = {}
+        self.results: dict[Request, Future[Judged]] = {}
         self._plan = plan
         self._folder = folder
         self._contenders = contenders
@@ -92,7 +94,7 @@ class Trainings:
             runner.close()
         self._held.close()
 
-    def _judged(self, training: Training) -> Judged:
+    def _judged(self, training: Request) -> Judged:
         path = self._folder / training.key
         run = self._recorded(training, path)
         if run.error and run.error["type"] == "UsageError":
@@ -103,34 +105,27 @@ class Trainings:
             shutil.rmtree(path, ignore_errors=True)
         return replace(judged, run=replace(judged.run))  # a copy, without the samples that judging has read
 
-    def _recorded(self, training: Training, path: Path) -> Run:
+    def _recorded(self, training: Request, path: Path) -> Run:
         if finished(path, training):
             return read_run(path)
         shutil.rmtree(path, ignore_errors=True)
-        return self._runner().run(
-            training.scenario,
-            path,
-            seed=training.seed,
-            steps=training.scenario.steps,
-            fault=training.fault,
-            on_progress=self._go_on,
-        )
+        return self._runner().run(training, path, on_progress=self._go_on)
 
     def _runner(self) -> Runner:
         if not hasattr(self._own, "runner"):
-            self._own.runner = Runner(settings=self._settings, hold_device=False)
+            self._own.runner = LocalRunner(settings=self._settings, hold_device=False)
             self._runners.append(self._own.runner)
         runner: Runner = self._own.runner
         return runner
 
     def _go_on(self) -> None:
-        """Leave a training that runs as unfinished when the validation ends: the next one repeats it."""
+        """When the validation ends, leave a training that still runs unfinished: the next validation repeats it."""
         if self._stopped.is_set():
             raise CancelledError
 
 
-def finished(path: Path, training: Training) -> bool:
-    """Return whether a run directory holds this training, to its end, whatever the end, with the versions of today."""
+def finished(path: Path, training: Request) -> bool:
+    """Return whether a run directory holds this training, ended in whatever way, with the versions of today."""
     try:
         info: dict[str, Any] = orjson.loads((path / "run.json").read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -140,7 +135,7 @@ def finished(path: Path, training: Training) -> bool:
     return info.get("status") != "running" and all(versions.get(name) == value for name, value in today.items())
 
 
-def describe_machine(plan: Iterable[Training]) -> str:
+def describe_machine(plan: Iterable[Request]) -> str:
     """Return the versions and the cores that decide numbers and times."""
     backends = dict.fromkeys(training.scenario.backend for training in plan)
     versions = {name: text for backend in backends for name, text in find_backend(backend).versions().items()}

@@ -11,7 +11,7 @@ import pytest
 from rlhf_assert.recording.events import Evaluation
 from rlhf_assert.recording.run import Samples
 from rlhf_assert.recording.series import Series
-from rlhf_assert.training.scenario import load_module
+from rlhf_assert.training.python_file import load_module
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "varied"
 if not FOLDER.is_dir():

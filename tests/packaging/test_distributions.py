@@ -19,9 +19,11 @@ import rlhf_assert, pytest_rlhf_assert, rlhf_assert_openrlhf, rlhf_assert_ray, r
 import rlhf_scenarios
 from pathlib import Path
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.scenario import packaged_scenarios
+from rlhf_assert.training.locator import packaged_scenarios
+from rlhf_assert.training.runner import find_remote_runner
 assert (Path(rlhf_assert.__file__).parent / "py.typed").is_file()
 assert [find_backend(name).name for name in ("trl", "openrlhf")] == ["trl", "openrlhf"]
+assert find_remote_runner("ray").__name__ == "ClusterRunner"
 print(rlhf_assert.__version__, len(packaged_scenarios()), Path(rlhf_assert.__file__).parent)
 """
 

@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from rlhf_assert.checked import Status
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import scenarios_in_file
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import scenarios_in_file
+from rlhf_assert.training.request import Request
 from rlhf_assert.verdict import judge
 
 SCENARIO = """
@@ -64,10 +65,12 @@ def test_kill_at_a_random_step(tmp_path: Path) -> None:
     scenario = scenarios_in_file(file)["endless"]
     moment = random.Random(0)
     reached = []
-    with Runner() as runner:
+    with LocalRunner() as runner:
         for attempt in range(20):
             path = tmp_path / f"run-{attempt}"
-            run = runner.run(scenario, path, seed=attempt, on_progress=killer(path, moment.uniform(0.0, 1.2)))
+            run = runner.run(
+                Request.of(scenario, seed=attempt), path, on_progress=killer(path, moment.uniform(0.0, 1.2))
+            )
             assert run.status == "crashed"
             assert run.error is not None
             assert "killed by SIGKILL (signal 9)" in run.error["message"]

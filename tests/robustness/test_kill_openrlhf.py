@@ -13,7 +13,8 @@ import pytest
 from rlhf_assert.checked import Status
 from rlhf_assert.errors import MissingDependency
 from rlhf_assert.recording.run import read_info
-from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.request import Request
 from rlhf_assert.verdict import judge
 from rlhf_assert_openrlhf.environment import find_environment
 from rlhf_scenarios.openrlhf_reinforce import reinforce
@@ -25,12 +26,12 @@ STEPS = 200
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
+def runner() -> Iterator[LocalRunner]:
     try:
         find_environment()
     except MissingDependency as error:
         pytest.skip(str(error))
-    with Runner() as runner:
+    with LocalRunner() as runner:
         yield runner
 
 
@@ -68,10 +69,10 @@ def killer(path: Path, wanted: str, folders: set[Path]) -> Callable[[], None]:
     ids=["driver", "actor", "engine"],
 )
 def test_a_killed_process_is_named_and_nothing_is_left(
-    runner: Runner, tmp_path: Path, wanted: str, named: str, cause: str
+    runner: LocalRunner, tmp_path: Path, wanted: str, named: str, cause: str
 ) -> None:
     path, folders = tmp_path / "run", set[Path]()
-    run = runner.run(reinforce, path, steps=STEPS, on_progress=killer(path, wanted, folders))
+    run = runner.run(Request.of(reinforce, steps=STEPS), path, on_progress=killer(path, wanted, folders))
 
     (folder,) = folders
     assert not list(processes(path))
@@ -89,7 +90,7 @@ def test_a_killed_process_is_named_and_nothing_is_left(
     assert str(verdict.chains[0].root.cause) == str(completion.cause)
 
 
-def test_who_records_is_killed(runner: Runner, tmp_path: Path) -> None:
+def test_who_records_is_killed(runner: LocalRunner, tmp_path: Path) -> None:
     """The training goes down with it, within moments."""
     path, folders = tmp_path / "run", set[Path]()
 
@@ -98,7 +99,7 @@ def test_who_records_is_killed(runner: Runner, tmp_path: Path) -> None:
             folders.update(Path(process.environ()["RAY_TMPDIR"]) for process, _ in processes(path))
             psutil.Process(read_info(path)["pid"]).kill()
 
-    run = runner.run(reinforce, path, steps=STEPS, on_progress=kill)
+    run = runner.run(Request.of(reinforce, steps=STEPS), path, on_progress=kill)
 
     assert folders
     deadline = time.monotonic() + 60.0

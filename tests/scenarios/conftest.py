@@ -11,7 +11,7 @@ import pytest
 
 from rlhf_assert import Recorder, Run, Scenario, read_run
 from rlhf_assert.recording.live_recording import LiveRecording
-from rlhf_assert.training.scenario import scenarios_of
+from rlhf_assert.training.locator import scenarios_of
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ import pytest
 
 from rlhf_assert.checked import Status
 from rlhf_assert.recording.run import Run
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import Scenario, scenarios_in_file
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import scenarios_in_file
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert.verdict import Verdict, judge
 
 pytestmark = pytest.mark.training
@@ -124,12 +126,12 @@ def verdict_of(
     scenarios: dict[str, Scenario], runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Verdict]]:
     folder = tmp_path_factory.mktemp("runs")
-    with Runner() as runner:
+    with LocalRunner() as runner:
 
         def judged(name: str) -> Verdict:
             if reason := scenarios[name].unmet():
                 pytest.skip(reason)
-            return judge(runner.run(scenarios[name], folder / name))
+            return judge(runner.run(Request.of(scenarios[name]), folder / name))
 
         yield judged
 

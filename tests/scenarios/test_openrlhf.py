@@ -12,8 +12,9 @@ from rlhf_assert import Run, judge
 from rlhf_assert.checked import Status
 from rlhf_assert.checkpoints import inspect_checkpoint
 from rlhf_assert.errors import MissingDependency
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import scenarios_of
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import scenarios_of
+from rlhf_assert.training.request import Request
 from rlhf_assert_openrlhf.environment import find_environment
 
 pytestmark = [pytest.mark.training, pytest.mark.thorough]
@@ -31,22 +32,22 @@ GAIN = {
 
 
 @pytest.fixture(scope="module")
-def runner() -> Runner:
+def runner() -> LocalRunner:
     try:
         find_environment()
     except MissingDependency as error:
         pytest.skip(str(error))
-    return Runner(in_process=True)
+    return LocalRunner(in_process=True)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("module", GAIN)
 def test_a_healthy_scenario_learns_and_passes_every_check(
-    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, seed: int
+    runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, seed: int
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "users_own"))
     scenario = scenarios_of(importlib.import_module(f"rlhf_scenarios.{module}"))[0]
-    run = runner.run(scenario, tmp_path / "run", seed=seed)
+    run = runner.run(Request.of(scenario, seed=seed), tmp_path / "run")
 
     assert run.status == "completed", run.error
     assert scenario.learns is not None

@@ -6,15 +6,8 @@ import pytest
 
 from rlhf_assert.checks.registry import found_by
 from rlhf_assert.errors import UsageError
-from rlhf_assert.training.faults import (
-    FAULTS,
-    Fault,
-    decode_fault,
-    describe_fault,
-    encode_fault,
-    make_fault,
-    parse_fault,
-)
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, decode_fault, describe_fault, encode_fault, make_fault, parse_fault
 
 ALGORITHMS = {"ppo", "grpo", "rloo", "reinforce", "online-dpo", "dpo", "kto", "reward", "sft"}
 

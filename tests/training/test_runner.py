@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,10 +17,17 @@ import pytest
 from filelock import FileLock, Timeout
 
 from rlhf_assert.errors import MissingDependency, RecordingError, UsageError
-from rlhf_assert.training.runner import Runner, describe_exit, one_training_per_device
-from rlhf_assert.training.scenario import Scenario, scenarios_in_file
+from rlhf_assert.training.device_lock import one_training_per_device
+from rlhf_assert.training.ending import describe_exit
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import packaged_scenarios, scenarios_in_file
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.scenario import Scenario, scenario
 
 pytestmark = pytest.mark.training
+
+Scenarios = dict[str, Scenario]
 
 SCENARIOS = """
 import os, signal, sys, time
@@ -95,21 +103,21 @@ def no_backend(ctx): ...
 
 
 @pytest.fixture(scope="module")
-def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scenario]:
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     file = tmp_path_factory.mktemp("scenarios") / "runner_scenarios.py"
     file.write_text(SCENARIOS)
     return scenarios_in_file(file)
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as runner:
+def runner() -> Iterator[LocalRunner]:
+    with LocalRunner() as runner:
         yield runner
 
 
-def test_a_training_that_ends(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_training_that_ends(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     calls = []
-    run = runner.run(scenarios["sound"], tmp_path / "run", seed=3, on_progress=lambda: calls.append(1))
+    run = runner.run(Request.of(scenarios["sound"], seed=3), tmp_path / "run", on_progress=lambda: calls.append(1))
     assert (run.status, run.steps, run.seed, run.error) == ("completed", 5, 3, None)
     assert [row.step for row in run.rows] == [1, 2, 3, 4, 5]
     assert run.info["versions"]["trl"]
@@ -118,18 +126,19 @@ def test_a_training_that_ends(runner: Runner, scenarios: dict[str, Scenario], tm
     assert calls, "progress is reported while the child trains"
 
 
-def test_steps_and_seed_can_be_given(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["sound"], tmp_path / "run", seed=1, steps=2)
+def test_steps_and_seed_can_be_given(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["sound"], seed=1, steps=2), tmp_path / "run")
     assert (run.steps, run.info["steps"], run.info["seed"]) == (2, 2, 1)
 
 
-def test_in_this_process(scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_in_this_process(scenarios: Scenarios, tmp_path: Path) -> None:
     # In an interpreter of its own: this one must not import the framework.
     code = (
-        "import sys; from pathlib import Path; from rlhf_assert.training.runner import Runner;"
-        "from rlhf_assert.training.scenario import scenarios_in_file;"
+        "import sys; from pathlib import Path; from rlhf_assert.training.local_runner import LocalRunner;"
+        "from rlhf_assert.training.request import Request;"
+        "from rlhf_assert.training.locator import scenarios_in_file;"
         "found = scenarios_in_file(Path(sys.argv[1]));"
-        "run = Runner(in_process=True).run(found[sys.argv[2]], Path(sys.argv[3]), steps=2);"
+        "run = LocalRunner(in_process=True).run(Request.of(found[sys.argv[2]], steps=2), Path(sys.argv[3]));"
         "import os; assert run.info['pid'] == os.getpid(); print(run.status, run.steps)"
     )
     file = scenarios["sound"].file
@@ -138,8 +147,41 @@ def test_in_this_process(scenarios: dict[str, Scenario], tmp_path: Path) -> None
     assert printed.splitlines()[-1] == "completed 2"
 
 
-def test_an_exception(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["raises"], tmp_path / "run")
+def test_it_is_a_runner(runner: LocalRunner, tmp_path: Path) -> None:
+    typed: Runner = runner
+    assert isinstance(typed, Runner)
+    typed.submit(Request.of(packaged_scenarios()["trl-sft"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "this runner trains only what is waited for"
+
+
+def test_a_changed_copy_of_a_scenario_is_trained_as_it_is(
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path
+) -> None:
+    changed = replace(scenarios["sound"], learns="loss", time_limit=float("inf"))
+    run = runner.run(Request.of(changed, steps=2), tmp_path / "run")
+    assert (run.status, run.info["learns"]) == ("completed", "loss")
+
+
+def test_a_scenario_that_the_child_cannot_find_is_told(runner: LocalRunner, tmp_path: Path) -> None:
+    @scenario(name="nested")
+    def within_a_function(ctx: object) -> object: ...
+
+    run = runner.run(Request.of(within_a_function), tmp_path / "run")
+    assert (run.status, run.scenario) == ("crashed", "nested")
+    assert run.error is not None
+    assert run.error["type"] == "UsageError"
+    assert "defines no scenario" in run.error["message"]
+
+
+def test_what_the_environment_lacks_is_told_before_anything_is_written(runner: LocalRunner, tmp_path: Path) -> None:
+    impossible = replace(packaged_scenarios()["trl-sft"], requires=("trl<0.1",))
+    with pytest.raises(MissingDependency, match=r"trl-sft needs trl<0\.1"):
+        runner.run(Request.of(impossible), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_exception(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["raises"]), tmp_path / "run")
     assert run.status == "crashed"
     assert run.steps >= 2, "what was logged before stays"
     assert run.error is not None
@@ -148,8 +190,8 @@ def test_an_exception(runner: Runner, scenarios: dict[str, Scenario], tmp_path: 
     assert str(scenarios["raises"].file) in run.error["traceback"]
 
 
-def test_an_exception_while_building(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["raises-while-building"], tmp_path / "run")
+def test_an_exception_while_building(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["raises-while-building"]), tmp_path / "run")
     assert (run.status, run.steps) == ("crashed", 0)
     assert run.error is not None
     assert run.error["type"] == "KeyError"
@@ -162,35 +204,33 @@ def test_an_exception_while_building(runner: Runner, scenarios: dict[str, Scenar
         ("segfaults", "killed by SIGSEGV (signal 11)"),
     ],
 )
-def test_a_process_that_dies(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path, name: str, said: str
-) -> None:
-    run = runner.run(scenarios[name], tmp_path / "run")
+def test_a_process_that_dies(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path, name: str, said: str) -> None:
+    run = runner.run(Request.of(scenarios[name]), tmp_path / "run")
     assert run.status == "crashed"
     assert run.steps >= 2
     assert run.error is not None
     assert said in run.error["message"]
     # The warm child has survived it.
-    assert runner.run(scenarios["sound"], tmp_path / "next", steps=1).status == "completed"
+    assert runner.run(Request.of(scenarios["sound"], steps=1), tmp_path / "next").status == "completed"
 
 
 def test_a_request_to_exit_is_a_crash_with_its_traceback(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path
 ) -> None:
-    run = runner.run(scenarios["asks-to-exit"], tmp_path / "run")
+    run = runner.run(Request.of(scenarios["asks-to-exit"]), tmp_path / "run")
     assert run.status == "crashed"
     assert run.error is not None
     assert (run.error["type"], run.error["message"]) == ("SystemExit", "enough")
 
 
-def test_a_segfault_leaves_its_stack(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["segfaults"], tmp_path / "run")
+def test_a_segfault_leaves_its_stack(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["segfaults"]), tmp_path / "run")
     assert run.error is not None
     assert "Fatal Python error: Segmentation fault" in run.error["traceback"]
 
 
-def test_a_hang(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["hangs"], tmp_path / "run")
+def test_a_hang(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["hangs"]), tmp_path / "run")
     assert run.status == "timeout"
     assert run.steps >= 2
     assert run.error is not None
@@ -198,8 +238,8 @@ def test_a_hang(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) 
     assert "on_step_end" in run.error["traceback"], "the stack shows where it hung"
 
 
-def test_the_workers_of_a_training_die_with_it(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    run = runner.run(scenarios["leaves-a-process"], tmp_path / "run")
+def test_the_workers_of_a_training_die_with_it(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    run = runner.run(Request.of(scenarios["leaves-a-process"]), tmp_path / "run")
     left = int((run.path / "left").read_text())
     for _ in range(50):
         if not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE:
@@ -211,37 +251,37 @@ def test_the_workers_of_a_training_die_with_it(runner: Runner, scenarios: dict[s
 
 @pytest.mark.parametrize(("name", "returned"), [("no-trainer", "int"), ("forgotten-return", "None")])
 def test_a_scenario_without_a_trainer(
-    runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path, name: str, returned: str
+    runner: LocalRunner, scenarios: Scenarios, tmp_path: Path, name: str, returned: str
 ) -> None:
-    run = runner.run(scenarios[name], tmp_path / "run")
+    run = runner.run(Request.of(scenarios[name]), tmp_path / "run")
     assert run.error is not None
     assert run.error["type"] == "UsageError"
     assert f"{name}: its function returned {returned}: return a TRL trainer" in run.error["message"]
 
 
-def test_an_unknown_backend(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_an_unknown_backend(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown backend no-such-backend; known: openrlhf, trl"):
-        runner.run(scenarios["no-backend"], tmp_path / "run")
+        runner.run(Request.of(scenarios["no-backend"]), tmp_path / "run")
 
 
-def test_a_folder_that_holds_a_run_is_refused(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
-    runner.run(scenarios["sound"], tmp_path / "run", steps=1)
+def test_a_folder_that_holds_a_run_is_refused(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
+    runner.run(Request.of(scenarios["sound"], steps=1), tmp_path / "run")
     with pytest.raises(RecordingError, match="holds a run already"):
-        runner.run(scenarios["sound"], tmp_path / "run", steps=1)
+        runner.run(Request.of(scenarios["sound"], steps=1), tmp_path / "run")
 
 
-def test_a_folder_that_cannot_be_written(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordingError, match="cannot be written: Not a directory; choose another"):
-        runner.run(scenarios["sound"], tmp_path / "file" / "run")
+        runner.run(Request.of(scenarios["sound"]), tmp_path / "file" / "run")
 
 
-def test_a_full_disk_keeps_what_was_recorded(runner: Runner, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_full_disk_keeps_what_was_recorded(runner: LocalRunner, scenarios: Scenarios, tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.mkdir()
     (path / "metrics.jsonl").symlink_to("/dev/full")
     assert stat.S_ISCHR((path / "metrics.jsonl").stat().st_mode)
-    run = runner.run(scenarios["sound"], path)
+    run = runner.run(Request.of(scenarios["sound"]), path)
     assert run.status == "crashed"
     assert run.error is not None
     assert run.error["type"] == "RecordingError"
@@ -250,13 +290,15 @@ def test_a_full_disk_keeps_what_was_recorded(runner: Runner, scenarios: dict[str
     assert run.events, "the events before it are there"
 
 
-def test_the_child_ends_when_its_session_is_gone(scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_the_child_ends_when_its_session_is_gone(scenarios: Scenarios, tmp_path: Path) -> None:
     code = (
-        "import sys, os; from pathlib import Path; from rlhf_assert.training.runner import Runner;"
-        "from rlhf_assert.training.scenario import scenarios_in_file;"
+        "import sys, os; from pathlib import Path; from rlhf_assert.training.local_runner import LocalRunner;"
+        "from rlhf_assert.training.request import Request;"
+        "from rlhf_assert.training.locator import scenarios_in_file;"
         "found = scenarios_in_file(Path(sys.argv[1]))['hangs'];"
         "path = Path(sys.argv[2]); "
-        "Runner().run(found, path, on_progress=lambda: os._exit(0) if (path / 'metrics.jsonl').exists() else None)"
+        "end = lambda: os._exit(0) if (path / 'metrics.jsonl').exists() else None; "
+        "LocalRunner().run(Request.of(found), path, on_progress=end)"
     )
     command = [sys.executable, "-c", code, str(scenarios["hangs"].file), str(tmp_path / "run")]
     subprocess.run(command, check=True)
@@ -277,13 +319,13 @@ def owned(process: psutil.Process, folder: Path) -> bool:
 
 
 def test_a_missing_package_is_named_with_its_remedy(
-    scenarios: dict[str, Scenario], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenarios: Scenarios, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rlhf_assert_trl import backend
 
     monkeypatch.setattr(backend, "NEEDED", ("no-such-package",))
-    with Runner() as fresh, pytest.raises(MissingDependency, match=r"pip install 'rlhf-assert\[trl\]'"):
-        fresh.run(scenarios["sound"], tmp_path / "run")
+    with LocalRunner() as fresh, pytest.raises(MissingDependency, match=r"pip install 'rlhf-assert\[trl\]'"):
+        fresh.run(Request.of(scenarios["sound"]), tmp_path / "run")
 
 
 def test_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

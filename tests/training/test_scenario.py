@@ -1,14 +1,14 @@
-"""Scenarios: what the decorator accepts, and how files of them are read."""
+"""Scenarios: what the decorator accepts."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlhf_assert.errors import UsageError
-from rlhf_assert.training.scenario import Scenario, by_name, check_steps, load_module, scenario, scenarios_in_file
+from rlhf_assert.training.scenario import NAME_BYTES, Scenario, scenario
 
 
 @scenario(steps=7, tags=("one",))
@@ -29,11 +29,59 @@ def test_an_unknown_argument_gets_a_suggestion() -> None:
         scenario(stesp=3)
 
 
-@pytest.mark.parametrize("steps", [0, -1, 2.5])
-def test_a_training_takes_at_least_one_step(steps: int) -> None:
-    with pytest.raises(UsageError, match="at least 1 step"):
-        check_steps(my_training, steps)
-    assert check_steps(my_training, 1).steps == 1
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True, "3", None, 10**30])
+def test_a_training_takes_a_whole_number_of_steps(steps: Any) -> None:
+    with pytest.raises(UsageError, match=r"^x: .*(at least 1 step|cannot be trained)$"):
+        scenario(name="x", steps=steps)(lambda context: context)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../x", r"'\.\./\.\./x' contains '/': use letters, digits, spaces and"),
+        ("/abs", "contains '/'"),
+        ("a\\b", "contains"),
+        ("a\0b", r"'a\\x00b' contains '\\x00'"),
+        ("a\nb", "contains"),
+        ("a\x1b[31mb", "contains"),
+        ("a::b", "contains ':'"),
+        ("trl-*", "contains '\\*'"),
+        ("..", "begin with a letter or a digit"),
+        ("-x", "begin with a letter or a digit"),
+        ("x ", "do not end with a space"),
+        ("", "a scenario needs a name"),
+        ("x" * 400, r"^scenario name 'x{40}'\.\.\. is 400 bytes long: use at most 80$"),
+        ("ä" * 41, "is 82 bytes long"),
+        ("all", "means something else after --rlhf-scenario="),
+        ("list", "means something else"),
+        ("mine.py", "means something else"),
+        (3, "give a text"),
+    ],
+)
+def test_a_name_is_one_that_a_folder_can_have(name: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        scenario(name=name)(lambda context: context)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["x", "größe", "my run", "grpo_v1.2+beta=0.04@h100", "x" * NAME_BYTES, "3d"])
+def test_ordinary_names_are_accepted(name: str) -> None:
+    assert scenario(name=name)(lambda context: context).name == name
+
+
+def test_a_private_functions_name_is_stripped() -> None:
+    @scenario
+    def _mine(context: Any) -> None: ...
+
+    assert _mine.name == "mine"
+
+
+@pytest.mark.parametrize("field", ["tags", "promises", "requires"])
+def test_one_text_in_place_of_several_is_refused_and_a_list_is_not(field: str) -> None:
+    with pytest.raises(UsageError, match=rf"x: {field}='grpo' is one text: write {field}=\('grpo',\)"):
+        scenario(name="x", **{field: "grpo"})(lambda context: context)
+    assert getattr(scenario(name="x", **{field: ["grpo"]})(lambda context: context), field) == ("grpo",)
 
 
 def test_a_missing_requirement_names_the_command_that_mends_it() -> None:
@@ -45,58 +93,3 @@ def test_a_missing_requirement_names_the_command_that_mends_it() -> None:
     absent = scenario(name="x", requires=("no-such-package>=1",))(lambda context: context)
     assert "no-such-package not installed" in (absent.unmet() or "")
     assert my_training.unmet() is None
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text("from rlhf_assert import scenario\n" + text)
-    return path
-
-
-def test_a_file_gives_its_own_scenarios_by_name(tmp_path: Path) -> None:
-    file = write(tmp_path / "mine.py", "@scenario\ndef a_b(ctx): ...\n@scenario(name='c', steps=3)\ndef d(ctx): ...\n")
-    found = scenarios_in_file(file)
-    assert sorted(found) == ["a-b", "c"]
-    assert scenarios_in_file(file)["c"] is found["c"], "a file is imported once"
-
-
-def test_a_file_can_import_its_neighbours(tmp_path: Path) -> None:
-    (tmp_path / "neighbour_of_scenarios.py").write_text("STEPS = 4\n")
-    file = write(
-        tmp_path / "user.py", "from neighbour_of_scenarios import STEPS\n@scenario(steps=STEPS)\ndef e(ctx): ...\n"
-    )
-    assert scenarios_in_file(file)["e"].steps == 4
-    assert str(tmp_path) not in sys.path
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("x = 1\n", "defines no scenario"),
-        ("def broken(:\n", r"cannot be imported: SyntaxError: .*, line 2"),
-        ("\nraise ValueError('no data')\n", r"cannot be imported: ValueError: no data, line 3"),
-        ("@scenario\ndef f(c): ...\n@scenario(name='f')\ndef g(c): ...\n", "two scenarios are called f"),
-        ("@scenario(steps=0)\ndef f(c): ...\n", "at least 1 step"),
-    ],
-)
-def test_a_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
-    file = write(tmp_path / "broken.py", text)
-    with pytest.raises(UsageError, match=message) as caught:
-        scenarios_in_file(file)
-    assert "\n" not in str(caught.value)
-    assert str(file) in str(caught.value)
-
-
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
-        scenarios_in_file(tmp_path / "absent.py")
-
-
-def test_one_name_twice_is_refused_and_the_same_scenario_twice_is_not() -> None:
-    other = scenario(name="my-training")(lambda context: context)
-    with pytest.raises(UsageError, match="two scenarios are called my-training"):
-        by_name([my_training, other])
-    assert by_name([my_training, my_training, check_steps(my_training, 3)]) == {"my-training": my_training}
-
-
-def test_an_imported_file_is_found_in_sys_modules() -> None:
-    assert load_module(Path(__file__)) is sys.modules[__name__]

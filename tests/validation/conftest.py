@@ -9,8 +9,8 @@ import pytest
 
 from rlhf_assert.detect import Severity
 from rlhf_assert.training.faults import make_fault
+from rlhf_assert.training.request import Request
 from rlhf_assert.training.scenario import Scenario, scenario
-from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.signs import Sign
 
 
@@ -27,12 +27,12 @@ def make_scenario() -> Callable[..., Scenario]:
 
 
 @pytest.fixture
-def make_training() -> Callable[..., Training]:
+def make_training() -> Callable[..., Request]:
     """Return a function that makes a training of `trl-grpo`; with a fault, if one is named."""
 
-    def make(kind: str = "", onset: int | None = None, seed: int = 0) -> Training:
+    def make(kind: str = "", onset: int | None = None, seed: int = 0) -> Request:
         fault = make_fault(kind, onset) if kind else None
-        return Training(scenario=_scenario("trl-grpo", 30, "grpo"), seed=seed, fault=fault)
+        return Request.of(_scenario("trl-grpo", 30, "grpo"), seed=seed, fault=fault)
 
     return make
 

@@ -8,8 +8,10 @@ import pytest
 
 from rlhf_assert.errors import UsageError
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.faults import FAULTS, make_fault
-from rlhf_assert.training.scenario import Scenario, packaged_scenarios
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import make_fault
+from rlhf_assert.training.locator import packaged_scenarios
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert.training.train import injectable
 from rlhf_assert.validation.plan import (
     PROFILES,

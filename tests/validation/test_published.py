@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlhf_assert.training.backend import find_backend
-from rlhf_assert.training.scenario import packaged_scenarios
+from rlhf_assert.training.locator import packaged_scenarios
 from rlhf_assert.training.train import injectable
 from rlhf_assert.validation.plan import BACKEND
 from rlhf_assert.validation.publish import BEGIN, END

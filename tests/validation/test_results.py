@@ -11,7 +11,7 @@ import pytest
 from rlhf_assert.detect import Severity
 from rlhf_assert.errors import RecordingError, UsageError
 from rlhf_assert.recording.run import Run
-from rlhf_assert.validation.plan import Training
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.publish import BEGIN, END, published
 from rlhf_assert.validation.results import Results, conclude, json_report, markdown_report, text_report, write
 from rlhf_assert.validation.score import OURS, ROWS, Judged
@@ -22,11 +22,11 @@ ABOUT = {"severity": "critical", "machine": "trl 1, 2 cores", "date": "2026-01-0
 
 
 @pytest.fixture
-def results(make_training: Callable[..., Training], make_sign: Callable[..., Sign]) -> Results:
+def results(make_training: Callable[..., Request], make_sign: Callable[..., Sign]) -> Results:
     """One fault found, one missed, one healthy run quiet, one flagged; a contender that finds nothing."""
     run = Run(path=Path(), info={}, rows=(), series={}, original={}, unmapped=(), events=())
 
-    def judged(training: Training, *signs: Sign) -> Judged:
+    def judged(training: Request, *signs: Sign) -> Judged:
         return Judged(training=training, run=run, signs={OURS: signs, ROWS: (), "Mine": ()}, causes=())
 
     trainings = [

@@ -7,16 +7,16 @@ import pytest
 
 from rlhf_assert.detect import Severity
 from rlhf_assert.recording.run import Run
-from rlhf_assert.validation.plan import Training
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.score import OURS, Judged, score_control, score_fault
 from rlhf_assert.validation.scorecard import Floor, ablate, by_fault, by_source, summarise
 from rlhf_assert.validation.signs import Sign
 
 MakeSign = Callable[..., Sign]
-MakeTraining = Callable[..., Training]
+MakeTraining = Callable[..., Request]
 
 
-def judged(training: Training, *signs: Sign) -> Judged:
+def judged(training: Request, *signs: Sign) -> Judged:
     run = Run(path=Path(), info={}, rows=(), series={}, original={}, unmapped=(), events=())
     return Judged(training=training, run=run, signs={OURS: signs}, causes=())
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from rlhf_assert.errors import UsageError
-from rlhf_assert.training.faults import FAULTS, Fault, Need
+from rlhf_assert.training.fault_kinds import FAULTS, Need
+from rlhf_assert.training.faults import Fault
 from rlhf_assert_trl.faults import data, generation, gradients, machine, objective, reference, rewards, weights
 from rlhf_assert_trl.faults.injection import Injection
 from rlhf_assert_trl.promises import algorithm_of

@@ -14,6 +14,9 @@ def first(ctx): ...
 
 @scenario(steps=6)
 def second(ctx): ...
+
+@scenario
+def the_third(ctx): ...
 """
 
 
@@ -46,9 +49,9 @@ def test_with_a_path_the_users_tests_get_the_scenario(pytester: pytest.Pytester)
 def test_a_file_of_scenarios_and_one_of_them(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(mine=SCENARIOS)
     every = {item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=mine.py")}
-    assert every == {"first]", "second]"}
-    one = {item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=mine.py::second")}
-    assert one == {"second]"}
+    assert every == {"first]", "second]", "the-third]"}
+    one = {item.partition("[")[2] for item in collected(pytester, "--rlhf-scenario=mine.py::the_third")}
+    assert one == {"the-third]"}
 
 
 def test_the_marker_takes_a_name_or_a_function_and_the_command_line_its_seeds(pytester: pytest.Pytester) -> None:
@@ -57,7 +60,7 @@ def test_the_marker_takes_a_name_or_a_function_and_the_command_line_its_seeds(py
         + """
 import pytest
 
-@pytest.mark.rlhf_scenario("trl-sft", steps=3, seed=4)
+@pytest.mark.rlhf_scenario("trl_sft", steps=3, seed=4)
 def test_named(rlhf_run): ...
 
 @pytest.mark.rlhf_scenario(second)
@@ -69,6 +72,52 @@ def test_function(rlhf_run): ...
         "test_function[second]",
     ]
     assert len(collected(pytester, "--rlhf-seed=0-2", str(path))) == 6
+
+
+def test_a_marker_may_give_several_seeds(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.rlhf_scenario("trl-grpo", seed=[0, 3, 0])
+        def test_mine(rlhf_run): ...
+    """)
+    ids = [item.partition("[")[2].rstrip("]") for item in collected(pytester, str(path))]
+    assert ids == ["trl-grpo-seed0", "trl-grpo-seed3"]
+    assert len(collected(pytester, "--rlhf-seed=5", str(path))) == 1
+
+
+@pytest.mark.parametrize("name", ["rlhf_scenario", "rlhf_fault"])
+def test_two_markers_on_one_test_are_an_error(pytester: pytest.Pytester, name: str) -> None:
+    second = {"rlhf_scenario": "'trl-sft'", "rlhf_fault": "'reward_inf'"}[name]
+    pytester.makepyfile(f"""
+        import pytest
+
+        @pytest.mark.{name}({second})
+        @pytest.mark.rlhf_fault("reward_nan")
+        @pytest.mark.rlhf_scenario("trl-grpo")
+        def test_mine(rlhf_run): ...
+    """)
+    result = pytester.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        [f"*two @pytest.mark.{name} on test_mine: a test has one training, write one test for*"]
+    )
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_tests_own_marker_wins_over_its_classs(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.rlhf_scenario("trl-grpo")
+        class TestMine:
+            def test_one(self, rlhf_run): ...
+
+            @pytest.mark.rlhf_scenario("trl-sft")
+            def test_two(self, rlhf_run): ...
+    """)
+    ids = [item.partition("[")[2].rstrip("]") for item in collected(pytester, str(path))]
+    assert ids == ["trl-grpo", "trl-sft"]
 
 
 def test_a_pattern_stands_for_the_packaged_scenarios_of_such_names(pytester: pytest.Pytester) -> None:
@@ -94,18 +143,18 @@ def test_list_names_every_scenario(pytester: pytest.Pytester) -> None:
         (["--rlhf-scenario=trl-gropo"], "*unknown scenario trl-gropo (did you mean trl-grpo?); known: *trl-dpo*"),
         (["--rlhf-scenario=tlr-*"], "*unknown scenario tlr-*known: *trl-dpo*"),
         (["--rlhf-scenario=absent.py"], "*absent.py: no such file*"),
-        (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second*"),
+        (["--rlhf-scenario=mine.py::thrid"], "*unknown scenario thrid in mine.py*known: first, second, the-third*"),
         (["--rlhf-scenario", "folder"], "*folder (folder is a path: give the option its value after '='*"),
         (["--rlhf-scenario", "--rlhf-seed=x"], "*--rlhf-seed=x: give seeds as 0, 0-4 or 0,3,7*"),
-        (["--rlhf-scenario", "--rlhf-seed=4-2"], "*--rlhf-seed=4-2: give seeds as*"),
+        (["--rlhf-scenario", "--rlhf-seed=0-99999999"], "*--rlhf-seed=0-99999999: more than 10,000 seeds*"),
+        (["--rlhf-scenario=hostile.py"], "*hostile.py: cannot be imported: UsageError: *'../../x' contains '/'*"),
         (["--rlhf-scenario", "--rlhf-steps=0"], "*steps=0, but a training takes at least 1 step*"),
-        (["--rlhf-scenario", "--rlhf-steps=many"], "*--rlhf-steps=many: not a number of steps*"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_in_one_line(
     pytester: pytest.Pytester, arguments: list[str], message: str
 ) -> None:
-    pytester.makepyfile(mine=SCENARIOS)
+    pytester.makepyfile(mine=SCENARIOS, hostile=SCENARIOS.replace("steps=5", "name='../../x'"))
     pytester.mkdir("folder")
     result = pytester.runpytest_subprocess(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -147,6 +196,10 @@ def test_two_files_with_one_name_are_refused(pytester: pytest.Pytester) -> None:
         ("", "*takes one scenario*"),
         ("'trl-grpo', steps=0", "*at least 1 step*"),
         ("'all'", "*takes one scenario, not several*"),
+        (
+            "'trl-grpo', seed=True",
+            "*seed=True: a seed is a whole number from 0*several are a list, as in seed=[[]0, 1]*",
+        ),
     ],
 )
 def test_a_wrong_marker_is_a_collection_error_in_one_line(pytester: pytest.Pytester, marker: str, message: str) -> None:

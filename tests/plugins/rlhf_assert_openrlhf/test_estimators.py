@@ -13,7 +13,8 @@ import pytest
 from rlhf_assert import Run, judge, scenario
 from rlhf_assert.checked import Status
 from rlhf_assert.recording.events import RewardNormalization
-from rlhf_assert.training.runner import Runner
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.request import Request
 from rlhf_assert.training.scenario import Scenario
 from rlhf_assert_openrlhf.environment import Environment
 from rlhf_scenarios.openrlhf_ppo import ppo
@@ -34,7 +35,9 @@ def train(installed: Environment, tmp_path: Path) -> Callable[..., Run]:
             training = known(ctx)
             return replace(training, flags={**training.flags, **flags})
 
-        run = Runner(in_process=True).run(changed, tmp_path / f"run-{len(list(tmp_path.iterdir()))}", seed=0)
+        run = LocalRunner(in_process=True).run(
+            Request.of(changed, seed=0), tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        )
         assert run.status == "completed", run.error
         return run
 

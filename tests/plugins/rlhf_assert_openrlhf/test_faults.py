@@ -15,8 +15,10 @@ from rlhf_assert.causes.hypothesis import onset
 from rlhf_assert.checked import Check, Status
 from rlhf_assert.recording.run import Run
 from rlhf_assert.training.faults import Fault, parse_fault
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import Scenario, packaged_scenarios
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import packaged_scenarios
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert.verdict import Verdict, judge
 from rlhf_assert_openrlhf.environment import Environment
 
@@ -91,10 +93,12 @@ def scenario_of(case: Case) -> Scenario:
 @pytest.fixture(scope="module")
 def train(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run]]:
     folder = tmp_path_factory.mktemp("faults")
-    with Runner(in_process=True) as runner:
+    with LocalRunner(in_process=True) as runner:
 
         def run(scenario: Scenario, seed: int, steps: int, fault: Fault | None) -> Run:
-            return runner.run(scenario, folder / f"{scenario.name}-{seed}-{fault}", seed=seed, steps=steps, fault=fault)
+            return runner.run(
+                Request.of(scenario, seed=seed, steps=steps, fault=fault), folder / f"{scenario.name}-{seed}-{fault}"
+            )
 
         yield run
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rlhf_assert.errors import UsageError
-from rlhf_assert.training.faults import FAULTS, make_fault
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import make_fault
 from rlhf_assert_openrlhf.backend import BACKEND
 from rlhf_assert_openrlhf.injection import asked_for
 from rlhf_assert_openrlhf.inside import faults

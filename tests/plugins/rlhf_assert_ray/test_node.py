@@ -16,9 +16,11 @@ import pytest
 from filelock import FileLock
 
 from rlhf_assert import Recorder, scenario
-from rlhf_assert.training.scenario import packaged_scenarios
-from rlhf_assert_ray.cluster import needs, unpack
-from rlhf_assert_ray.node import find, pack, within
+from rlhf_assert.training.locator import locate_one, packaged_scenarios
+from rlhf_assert.training.request import Request, encode_request
+from rlhf_assert.training.runner import RemoteRunner, Runner
+from rlhf_assert_ray.cluster import ClusterRunner, needs, unpack
+from rlhf_assert_ray.node import pack, within
 
 MINE = """
 from rlhf_assert import scenario
@@ -77,10 +79,10 @@ def test_what_is_too_large_is_left_out_and_named(run: Path, tmp_path: Path) -> N
     assert (tmp_path / "back" / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
 
 
-def test_a_scenario_is_found_by_its_file_and_packaged_ones_wherever_they_are(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
-    assert find("mine", tmp_path / "mine.py").name == "mine"
-    assert find("trl-sft", Path("/another/machine/rlhf_scenarios/sft.py")) is packaged_scenarios()["trl-sft"]
+def test_a_cluster_has_a_runner_like_any_other() -> None:
+    connect: RemoteRunner = ClusterRunner
+    assert isinstance(connect, type)
+    assert isinstance(ClusterRunner.__new__(ClusterRunner), Runner)
 
 
 def test_needs_are_the_scenarios_own_or_its_backends() -> None:
@@ -92,8 +94,9 @@ def test_needs_are_the_scenarios_own_or_its_backends() -> None:
 
 
 def order(file: Path, name: str) -> bytes:
-    training = {"scenario": name, "file": str(file), "name": "run", "folder": "/none", "seed": 0, "steps": 2}
-    return orjson.dumps({**training, "limit": 1 << 20, "fault": None, "detection": {}}) + b"\n"
+    request = encode_request(Request.of(locate_one(f"{file}::{name}"), steps=2))
+    training = {"request": request, "name": "run", "folder": "/none"}
+    return orjson.dumps({**training, "limit": 1 << 20, "detection": {}}) + b"\n"
 
 
 def start() -> subprocess.Popen[bytes]:

@@ -14,9 +14,12 @@ from rlhf_assert.checked import Check
 from rlhf_assert.checks.registry import found_by
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run
-from rlhf_assert.training.faults import FAULTS, Fault, make_fault
-from rlhf_assert.training.runner import Runner
-from rlhf_assert.training.scenario import Scenario, packaged_scenarios
+from rlhf_assert.training.fault_kinds import FAULTS
+from rlhf_assert.training.faults import Fault, make_fault
+from rlhf_assert.training.local_runner import LocalRunner
+from rlhf_assert.training.locator import packaged_scenarios
+from rlhf_assert.training.request import Request
+from rlhf_assert.training.scenario import Scenario
 from rlhf_assert.verdict import judge
 from rlhf_assert_trl.backend import TRLBackend
 
@@ -69,7 +72,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     """Return a function that trains a scenario with a fault, each pair once."""
     folder = tmp_path_factory.mktemp("faults")
     done: dict[tuple[str, Fault | None], Run] = {}
-    with Runner() as runner:
+    with LocalRunner() as runner:
 
         def run(name: str, fault: Fault | None, *, anew: bool = False) -> Run:
             scenario: Scenario = packaged_scenarios()[name]
@@ -77,7 +80,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
                 pytest.skip(reason)
             if anew or (name, fault) not in done:
                 path = folder / f"{name}-{fault}{'-anew' * anew}"
-                done[name, fault] = runner.run(scenario, path, steps=STEPS, fault=fault)
+                done[name, fault] = runner.run(Request.of(scenario, steps=STEPS, fault=fault), path)
             return done[name, fault]
 
         yield run
@@ -154,5 +157,5 @@ def test_the_backend_injects_what_it_says() -> None:
 
 def test_an_onset_beyond_the_end_is_refused(tmp_path: Path) -> None:
     scenario, fault = packaged_scenarios()["trl-grpo"], make_fault("reward_nan", STEPS + 1)
-    with pytest.raises(UsageError, match="trains 14 steps"):
-        Runner().run(scenario, tmp_path / "run", steps=STEPS, fault=fault)
+    with pytest.raises(UsageError, match="has 14 steps"):
+        LocalRunner().run(Request.of(scenario, steps=STEPS, fault=fault), tmp_path / "run")
