@@ -5,12 +5,15 @@ The public names are listed once, in `__init__.pyi`, and load on first use: impo
 
 from __future__ import annotations
 
-import lazy_loader
-
 __version__ = "0.1.0"
 
 _NEEDS_HYPOTHESIS = frozenset({"Finds", "check_detector"})
 """Names that `from rlhf_assert import *` leaves out: hypothesis need not be installed."""
 
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+try:
+    import lazy_loader
+except ModuleNotFoundError:  # in OpenRLHF's processes, which import single modules without what the library needs
+    _names = []
+else:
+    __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted({*_names, "__version__"} - _NEEDS_HYPOTHESIS)  # noqa: PLE0605 - a list of names

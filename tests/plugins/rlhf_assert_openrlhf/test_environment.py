@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,3 +83,17 @@ def test_where_there_is_cuda_nothing_is_patched(monkeypatch: pytest.MonkeyPatch,
     given = variables(installed, tmp_path / "private", tmp_path / "feed.jsonl")
     assert given["CUDA_VISIBLE_DEVICES"] == "0"
     assert not {"RLHF_ASSERT_CPU", "DS_ACCELERATOR", "RAY_OVERRIDE_RESOURCES"} & set(given)
+
+
+def test_what_runs_in_its_processes_needs_nothing_that_its_environment_may_lack(tmp_path: Path) -> None:
+    environment.expose(tmp_path / "path", lambda source, link: link.symlink_to(source))
+    code = (
+        "import sitecustomize, rlhf_assert.errors, rlhf_assert_tiny.task, rlhf_assert_tiny.digest; print(sitecustomize)"
+    )
+    told = {
+        "PYTHONPATH": str(tmp_path / "path"),
+        "RLHF_ASSERT_FEED": str(tmp_path / "feed"),
+        "RLHF_ASSERT_LAUNCHED": "1",
+    }
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=told, capture_output=True, text=True, check=False)
+    assert str(tmp_path / "path") in done.stdout, done.stderr
