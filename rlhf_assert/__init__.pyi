@@ -30,6 +30,8 @@ from .checks.stating import skipped as skipped
 from .detect.anomaly import Anomaly as Anomaly
 from .detect.anomaly import Detector as Detector
 from .detect.anomaly import Severity as Severity
+from .detect.detector_registry import detector as detector
+from .detect.detector_spec import DetectorSpec as DetectorSpec
 from .detect.monitor import Monitor as Monitor
 from .detect.scan import scan as scan
 from .errors import RlhfAssertError as RlhfAssertError

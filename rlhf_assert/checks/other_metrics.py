@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from rlhf_assert.checked import Check, Concern
-from rlhf_assert.checks.registry import check, checks
+from rlhf_assert.checks.registry import check, checks, find_check
 from rlhf_assert.checks.stating import anomalies_of, evidence_of, failed, passed, serious, skipped
-from rlhf_assert.detect import Severity
+from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.detect.detector_registry import BUILT_IN
+from rlhf_assert.facts.detected import anomalies_in, by_onset
 from rlhf_assert.failures import MetricAnomaly
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import count
@@ -47,13 +49,26 @@ def judge_other_metrics(run: Run, *, fail_on: Severity = Severity.critical) -> C
     """Judge every canonical metric that no check of its own judges: reward, lengths, ratios, shares, timings."""
     owned = {metric for spec in checks() for metric in spec.owned(run)}
     metrics = [name for name in ordered(run.series) if name not in owned]
-    if not metrics:
+    added = _of_added_detectors(run)
+    if not metrics and not added:
         return skipped("the run logged no further metric")
-    found = anomalies_of(run, metrics)
+    found = tuple(sorted([*anomalies_of(run, metrics), *added], key=by_onset))
     failing = serious(found, fail_on)
     if failing:
         lead = failing[0]
-        drawn = list(dict.fromkeys(sign.metric for sign in failing))[:3]
-        headline = f"{label(lead.metric)} {lead.summary}"
+        drawn = list(dict.fromkeys(sign.metric for sign in failing if sign.metric in run.series))[:3]
+        headline = f"{label(lead.metric)} {lead.summary}".lstrip()
         return failed(headline, anomalies=found, metrics=drawn, evidence=evidence_of(failing))
     return passed(f"{count(len(metrics), 'further metric')}", metrics[:3], found, note=count(len(metrics), "metric"))
+
+
+def _of_added_detectors(run: Run) -> list[Anomaly]:
+    """Return what others' detectors report where no check looks: at the reward, or at a metric that was not logged."""
+    rewards = find_check("rewards").owned(run)
+    return [
+        anomaly
+        for anomaly in anomalies_in(run)
+        if anomaly.detector
+        and anomaly.detector not in BUILT_IN
+        and (anomaly.metric not in run.series or anomaly.metric in rewards)
+    ]

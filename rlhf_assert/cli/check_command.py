@@ -10,7 +10,7 @@ import click
 from rlhf_assert.cli.check_text import Style, short_facts
 from rlhf_assert.cli.detection_options import Detection, detection_of, detection_options
 from rlhf_assert.cli.output import finish, plain, print_json, width, word
-from rlhf_assert.detect.settings import CHECKS
+from rlhf_assert.detect.detector_registry import BUILT_IN
 from rlhf_assert.judging.answers import Answer, expand, unreadable
 from rlhf_assert.judging.pool import judge_all
 from rlhf_assert.numbers import count
@@ -22,7 +22,7 @@ from rlhf_assert.report.wording import verdict_word
 SEVERITIES = ("info", "warning", "critical")
 
 
-@click.command(epilog=f"Checks: {', '.join(CHECKS)}. What each looks for: docs/detectors.md.")
+@click.command(epilog=f"Detectors: {', '.join(BUILT_IN)}. What each looks for: docs/detectors.md.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--format", "output", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
 @click.option(
@@ -40,7 +40,7 @@ def check(
     fail_on: str,
     allow_unjudged: bool,  # noqa: FBT001 - click calls by name
     false_alarms: str | None,
-    checks: tuple[str, ...],
+    detectors: tuple[str, ...],
     z_thresholds: tuple[str, ...],
 ) -> None:
     """Judge training logs: run directories, trainer_state.json, JSONL, CSV, TensorBoard events, console output.
@@ -50,7 +50,7 @@ def check(
     The last three options go before [tool.rlhf-assert] of the nearest pyproject.toml, and before the settings that a
     run directory keeps.
     """
-    detection = detection_of(false_alarms, checks, z_thresholds)
+    detection = detection_of(false_alarms, detectors, z_thresholds)
     answers = _answers(paths, Style(width(), plain()) if output == "text" else None, detection)
     if output == "json":
         print_json({"runs": [answer.entry for answer in answers]})
@@ -68,10 +68,10 @@ def check(
 
 def conclude(answers: Sequence[Answer], fail_on: str, *, allow_unjudged: bool = False) -> tuple[int, str]:
     """Return the exit code and why."""
-    found = [finding["severity"] for answer in answers for finding in answer.findings]
+    severities = [finding["severity"] for answer in answers for finding in answer.findings]
     counted = 0
     if fail_on != "never":
-        counted = sum(SEVERITIES.index(severity) >= SEVERITIES.index(fail_on) for severity in found)
+        counted = sum(SEVERITIES.index(severity) >= SEVERITIES.index(fail_on) for severity in severities)
     missing = sum(not answer.judged for answer in answers)
     judged = f"{len(answers) - missing} of {len(answers)} judged"
     findings_counted = count(counted, "finding")
@@ -107,8 +107,8 @@ def print_alarms(answers: Sequence[Answer]) -> None:
 def _answers(paths: Sequence[str], style: Style | None, detection: Detection) -> list[Answer]:
     logs: list[str | Answer] = []
     for path in paths:
-        found, why = expand(path)
-        logs += found or [unreadable(path, str(why))]
+        expanded, why = expand(path)
+        logs += expanded or [unreadable(path, str(why))]
     readable = [log for log in logs if isinstance(log, str)]
     judged = dict(zip(readable, judge_all(readable, style, detection, alone=len(logs) == 1), strict=True))
     return [answer for log in logs for answer in ([log] if isinstance(log, Answer) else judged[log])]

@@ -1,14 +1,16 @@
-"""What `check` may be told about detection: the keys of `[tool.rlhf-assert]` as options."""
+"""What `check` may be told about detection: the keys of `[tool.rlhf-assert]` as options, and detectors of yours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import click
 
-from rlhf_assert.detect.settings import CHECKS, Settings, project_settings, settings_of
+from rlhf_assert.detect.detector_registry import BUILT_IN, add_detector, added_detectors
+from rlhf_assert.detect.settings import Settings, project_settings, settings_of
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run
 
@@ -27,10 +29,12 @@ class Detection:
     Attributes:
         project: what the nearest pyproject.toml sets.
         options: what the command line sets, with the keys of `[tool.rlhf-assert]`.
+        sources: where further detectors come from, as `MODULE:NAME` or `FILE.py[::NAME]`.
     """
 
     project: Settings = field(default_factory=Settings)
     options: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def apply(self, run: Run) -> Run:
         """Return the run with the settings by which it is to be judged.
@@ -38,14 +42,15 @@ class Detection:
         Raises:
             UnreadableRun: it keeps settings that this version does not know.
         """
+        add_sources(self.sources)  # this may be another process than the one that read the command line
         own = settings_of(run.info) if "detection" in run.info else self.project
         settings = own.changed_by(self.options, "command line")
         return replace(run, info={**run.info, "detection": settings.table()})
 
 
 def detection_options(command: Command) -> Command:
-    """Add `--false-alarms`, `--check` and `--z-threshold` to a command."""
-    limits = ", ".join(name for name, meaning in CHECKS.items() if meaning)
+    """Add `--false-alarms`, `--detector` and `--z-threshold` to a command."""
+    limits = ", ".join(name for name, spec in BUILT_IN.items() if spec.knob)
     for option in (
         click.option(
             "--z-threshold",
@@ -56,11 +61,13 @@ def detection_options(command: Command) -> Command:
             "inf: never. Repeatable.",
         ),
         click.option(
+            "--detector",
             "--check",
-            "checks",
+            "detectors",
             multiple=True,
             metavar="NAME=on|off|LIMIT",
-            help=f"Turn a check on or off, or give it its own limit ({limits} take one). Repeatable.",
+            help=f"Turn a detector on or off, or give it its own limit ({limits} take one). MODULE:NAME or "
+            "FILE.py[::NAME] adds a detector of yours. Repeatable. --check is its former name.",
         ),
         click.option(
             "--false-alarms",
@@ -73,22 +80,56 @@ def detection_options(command: Command) -> Command:
     return command
 
 
-def detection_of(false_alarms: str | None, checks: Sequence[str], z_thresholds: Sequence[str]) -> Detection:
+def detection_of(false_alarms: str | None, detectors: Sequence[str], z_thresholds: Sequence[str]) -> Detection:
     """Return what the options and the nearest pyproject.toml say.
 
     Raises:
-        click.UsageError: an unknown check, metric or key, or a value that cannot be right.
+        click.UsageError: an unknown detector, metric or key, or a value that cannot be right.
     """
+    sources, settings = split_words(detectors)
     try:
-        options = _table(false_alarms, checks, z_thresholds)
+        add_sources(sources)
+        options = _table(false_alarms, settings, z_thresholds)
         Settings().changed_by(options, "command line")
-        return Detection(project_settings(), options)
+        return Detection(project_settings(), options, sources)
     except UsageError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _table(false_alarms: str | None, checks: Sequence[str], z_thresholds: Sequence[str]) -> dict[str, Any]:
-    table: dict[str, Any] = {"checks": dict(_check(text) for text in checks), "thresholds": {}}
+def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the words of `--detector` that say where a detector comes from, and those that set something about one."""
+    sources = tuple(word for word in words if "=" not in word and (":" in word or word.endswith(".py")))
+    return sources, [word for word in words if word not in sources]
+
+
+def detector_settings(words: Sequence[str]) -> dict[str, float | bool]:
+    """Return what `NAME=on|off|LIMIT` words set, by the detector's name.
+
+    Raises:
+        UsageError: a word that cannot be right.
+    """
+    return dict(_setting(word) for word in words)
+
+
+@cache
+def add_sources(words: tuple[str, ...]) -> None:
+    """Add the detectors of `MODULE:NAME` and `FILE.py[::NAME]` words; what is added already stays as it is.
+
+    Raises:
+        UsageError: see `find_contenders`; or another detector has the same name.
+    """
+    if words:
+        from rlhf_assert.validation.contenders import find_contenders  # noqa: PLC0415 - only who adds one needs it
+
+        named = find_contenders(words)
+        known = added_detectors()  # a file may have decorated what it defines
+        for name, spec in named.items():
+            if known.get(name) is not spec:
+                add_detector(spec, "command line")
+
+
+def _table(false_alarms: str | None, detectors: Sequence[str], z_thresholds: Sequence[str]) -> dict[str, Any]:
+    table: dict[str, Any] = {"detectors": detector_settings(detectors), "thresholds": {}}
     if false_alarms is not None:
         warning, comma, critical = false_alarms.partition(",")
         rate = _number("--false-alarms", false_alarms, warning)
@@ -104,9 +145,9 @@ def _table(false_alarms: str | None, checks: Sequence[str], z_thresholds: Sequen
     return table
 
 
-def _check(text: str) -> tuple[str, float | bool]:
-    name, _, value = text.partition("=")
-    return name, SWITCHES[value] if value in SWITCHES else _number("--check", text, value, ", on or off")
+def _setting(text: str) -> tuple[str, float | bool]:
+    name, _, value = text.rpartition("=") if "=" in text else (text, "", "")
+    return name, SWITCHES[value] if value in SWITCHES else _number("--detector", text, value, ", on or off")
 
 
 def _number(option: str, text: str, number: str, other: str = "") -> float:

@@ -13,15 +13,16 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from rlhf_assert.cli.detection_options import detector_settings, split_words
 from rlhf_assert.cli.output import finish, print_json
-from rlhf_assert.detect import Severity
-from rlhf_assert.detect.settings import project_settings
+from rlhf_assert.detect import DetectorSpec, Severity
+from rlhf_assert.detect.settings import Settings, project_settings
 from rlhf_assert.errors import RlhfAssertError, UsageError
 from rlhf_assert.numbers import count
 from rlhf_assert.report.layout import cut
 from rlhf_assert.report.live import seconds
 from rlhf_assert.training.request import Request
-from rlhf_assert.validation.contenders import Factory, find_contenders, installed_contenders
+from rlhf_assert.validation.contenders import find_contenders, installed_contenders
 from rlhf_assert.validation.plan import PROFILES, chosen_faults, chosen_profile, chosen_scenarios, plan
 from rlhf_assert.validation.results import Results, conclude, json_report, markdown_report, text_report, write
 from rlhf_assert.validation.score import Judged
@@ -50,8 +51,9 @@ LINE_EVERY = 20.0
     "--detector",
     "detectors",
     multiple=True,
-    metavar="MODULE:NAME|FILE.py[::NAME]",
-    help="A detector of yours, to be compared with ours on the same runs: a class, or a function that returns one.",
+    metavar="MODULE:NAME|FILE.py[::NAME]|NAME=on|off|LIMIT",
+    help="A detector of yours, to be compared with ours on the same runs: a class, or a function that returns one. "
+    "Or turn a detector on or off, or give it its own limit, as in `rlhf-assert check`.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Keep runs and results here; runs that are there are reused."
@@ -100,9 +102,12 @@ def validate(
     quiet = output != "text"
     try:
         trainings = plan(chosen_profile(profile, seeds), chosen_scenarios(scenarios), chosen_faults(faults))
-        contenders = {**installed_contenders(), **find_contenders(detectors)}
+        sources, settings = split_words(detectors)
+        contenders = {**installed_contenders(), **find_contenders(sources)}
+        changes = {"detectors": detector_settings(settings)}
+        chosen = project_settings().changed_by(changes, "command line")
         begun = time.monotonic()
-        judged, inapplicable = _train(trainings, contenders, out, ablation=ablation)
+        judged, inapplicable = _train(trainings, contenders, chosen, out, ablation=ablation)
         spent = time.monotonic() - begun
         about = {
             "profile": profile,
@@ -119,6 +124,9 @@ def validate(
             judged, inapplicable, severity=Severity[fail_on], floor=floor, about=about, with_ablation=ablation
         )
         _show(results, output)
+        failed = {name: error for each in judged for name, error in each.failed.items()}
+        for name, error in failed.items():
+            click.echo(f"detector {name} failed to judge: {error}", err=True)
         if out is not None:
             for file in write(results, out):
                 click.echo(f"{file}   {file.stat().st_size / 1000:.0f} kB", err=quiet)
@@ -134,7 +142,12 @@ def validate(
 
 
 def _train(
-    trainings: tuple[Request, ...], contenders: Mapping[str, Factory], out: Path | None, *, ablation: bool
+    trainings: tuple[Request, ...],
+    contenders: Mapping[str, DetectorSpec],
+    settings: Settings,
+    out: Path | None,
+    *,
+    ablation: bool,
 ) -> tuple[list[Judged], dict[Request, str]]:
     """Train and judge the plan; return what was judged, and what could not be and why."""
     progress = _Progress(len(trainings))
@@ -147,7 +160,7 @@ def _train(
                 trainings,
                 folder,
                 contenders=contenders,
-                settings=project_settings(),
+                settings=settings,
                 keep=out is not None,
                 ablation=ablation,
                 on_wait=lambda: progress(0),

@@ -1,4 +1,4 @@
-"""What a detector finds, and what a detector is."""
+"""What a detector reports, and what a detector is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anomaly:
-    """Something that a sound training does not do.
+    """Something that healthy runs never do, or seldom.
 
     Attributes:
         kind: the phenomenon in kebab-case, for example `non-finite`.
@@ -36,6 +36,8 @@ class Anomaly:
         evidence: the numbers behind it, by name.
         causes: likely causes, the likeliest first.
         remedy: what to try, in one sentence.
+        detector: name of the detector that reported it, filled in where rows are fed to detectors. Two anomalies that
+            differ in nothing else are equal.
     """
 
     kind: str
@@ -46,22 +48,23 @@ class Anomaly:
     evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     causes: tuple[str, ...] = ()
     remedy: str = ""
+    detector: str = field(default="", compare=False)
 
 
 class Detector(Protocol):
     """A streaming detector for one run. It sees each row once, in order, so it cannot look ahead.
 
-    `metrics` holds the canonical metrics of one row as floats (NaN and infinities included; None where the
-    framework logged null). A detector reports an anomaly once, when it finds it, not at every later row.
+    `metrics` holds the canonical metrics of one row as floats. NaN and infinities are among them, and None where the
+    framework logged null. A detector reports an anomaly once, when it finds it, and not again at later rows. A detector
+    that raises, or that reports anything but an `Anomaly`, is switched off and named.
 
     Two members are optional, and save time:
 
-    - `finished: bool`, a property: no later row can make it report, so it is asked no more.
-    - `absorb(block: rlhf_assert.recording.rows.Block) -> bool`: take many rows at once if `update` would report
-      nothing in any of them, and return True; otherwise change nothing and return False, and the rows come through
-      `update`. Either
-      way the detector must afterwards report what it would have reported, row by row. A block holds finite values
-      only, and no metric for the first time.
+    - `finished: bool`, a property: no later row can make it report, so it gets no more rows.
+    - `absorb(block: rlhf_assert.recording.rows.Block) -> bool`: take many rows at once. If `update` would report
+      nothing in any of them, it takes them all and returns True. Otherwise it changes nothing and returns False, and
+      the rows come through `update`. Either way the detector must afterwards report what it would have reported row
+      by row. A block holds finite values only, and no metric for the first time.
     """
 
     @property
@@ -73,8 +76,10 @@ class Detector(Protocol):
 
 
 def encode_anomaly(anomaly: Anomaly) -> dict[str, Any]:
-    """Return the JSON form of an anomaly; the severity by name, non-finite numbers as text."""
+    """Return the JSON form of an anomaly: the severity by name, non-finite numbers as text, its detector if known."""
     fields = {name: getattr(anomaly, name) for name in Anomaly.__dataclass_fields__}
+    if not anomaly.detector:
+        del fields["detector"]
     encoded: dict[str, Any] = encode({**fields, "severity": anomaly.severity.name})
     return encoded
 
@@ -82,12 +87,15 @@ def encode_anomaly(anomaly: Anomaly) -> dict[str, Any]:
 def anomaly_found(step: int, anomaly: Anomaly) -> AnomalyFound:
     """Return the event that a detector found an anomaly in the row of a step."""
     fields = {name: getattr(anomaly, name) for name in Anomaly.__dataclass_fields__}
-    return AnomalyFound(step=step, **{**fields, "severity": anomaly.severity.name})
+    return AnomalyFound(
+        step=step, **{**fields, "severity": anomaly.severity.name, "detector": anomaly.detector or None}
+    )
 
 
 def decode_anomaly(record: Mapping[str, Any]) -> Anomaly:
     """Return the anomaly of its JSON form."""
-    fields = {name: record[name] for name in Anomaly.__dataclass_fields__}
+    fields = {name: record[name] for name in Anomaly.__dataclass_fields__ if name != "detector"}
+    fields["detector"] = record.get("detector", "")
     fields["severity"] = Severity[fields["severity"]]
     fields["causes"] = tuple(fields["causes"])
     return Anomaly(**fields)

@@ -1,8 +1,8 @@
 """The false-alarm budget of a run: rates in, thresholds out.
 
-The user says which share of healthy runs may be flagged; the rate is split evenly over the statistical checks that have
-data (Bonferroni: valid whatever their dependence), and each check turns its part into a threshold. Invariants and
-identities do not draw on the budget: they cannot happen in a run that does what it should.
+The user says which share of healthy runs may be flagged. The statistical detectors that have data share this rate
+evenly (Bonferroni: valid whatever their dependence), and each turns its part into a threshold. Invariants and
+identities need no part of the budget, since a healthy run never breaks them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass, field
 
 from rlhf_assert.errors import UsageError
+
+WARNING, CRITICAL = 0.05, 0.005
+"""The default shares of healthy runs that may show a warning or worse, and a critical."""
 
 LEVEL_SCORES = {4: (3.3, 0.8), 8: (2.8, 0.9), 16: (1.8, 0.6)}
 """Window of `rlhf_assert.detect.level.Level` -> the score that 5 % of runs of 1,000 rows of AR(.7) noise exceed in one
@@ -36,7 +39,7 @@ class Rates:
 
 @dataclass(slots=True)
 class Budget:
-    """Shares of healthy runs that may be flagged, and the checks that share them.
+    """Shares of healthy runs that may be flagged, and the detectors that share them.
 
     Attributes:
         warning: share of healthy runs that may show a warning or worse.
@@ -46,8 +49,8 @@ class Budget:
         UsageError: a rate outside 0..1 (0 and 1 excluded), or more criticals than warnings.
     """
 
-    warning: float = 0.05
-    critical: float = 0.005
+    warning: float = WARNING
+    critical: float = CRITICAL
     _claims: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -57,21 +60,21 @@ class Budget:
         if self.critical > self.warning:
             raise UsageError(f"false-alarm rates: critical={self.critical} is above warning={self.warning}")
 
-    def claim(self, check: str) -> None:
-        """Say that a statistical check has data; from now on it has its part of the rates.
+    def claim(self, detector: str) -> None:
+        """Say that a statistical detector has data; from now on it has its part of the rates.
 
-        To be called at the first row that has the metrics of the check, whatever their values: that row is never part
-        of a block, so that every check sees the rates change at the same row.
+        Call it at the first row that has the detector's metrics, whatever their values. That row is never part of a
+        block, so every detector sees the rates change at the same row.
         """
-        self._claims.add(check)
+        self._claims.add(detector)
 
     @property
     def spent(self) -> Rates:
-        """The shares of healthy runs that the checks with data may flag: the whole budget, or nothing."""
+        """The shares of healthy runs that the detectors with data may flag: the whole budget, or nothing."""
         return Rates(self.warning, self.critical) if self._claims else Rates()
 
     def rate(self, *, critical: bool = False) -> float:
-        """Return the rate of each check, at warning or at critical."""
+        """Return the rate of each detector, at warning or at critical."""
         return (self.critical if critical else self.warning) / max(1, len(self._claims))
 
 

@@ -22,18 +22,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import mul
 
-from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
-from rlhf_assert.recording.rows import Block
 from rlhf_assert.recording.series import FloatArray
-
-Row = Mapping[str, float | None]
 
 SHORT, WINDOW, LONG = 4, 8, 16
 OUTSIDE = {SHORT: 4, WINDOW: 5, LONG: 12}
@@ -48,7 +43,7 @@ class Level:
 
     Args:
         window: 4, 8 or 16 rows.
-        tries: tests that share the rate of one check, for example its windows.
+        tries: tests that share the rate of one detector, for example its windows.
         most: rows of the past that count at most; fewer see less of a learning curve, and rate its noise less well.
 
     Attributes:
@@ -187,12 +182,12 @@ def levels_after(
     levels: Iterable[Level], values: FloatArray, budget: Budget, threshold: float | None = None, direction: int = 0
 ) -> tuple[Level, ...] | None:
     """Return each level `after` the values, or None if there is a shift of any."""
-    found = []
+    moved = []
     for level in levels:
         if (after := level.after(values, budget, threshold, direction)) is None:
             return None
-        found.append(after)
-    return tuple(found)
+        moved.append(after)
+    return tuple(moved)
 
 
 def spread_of(off: list[float]) -> float:
@@ -214,73 +209,3 @@ def _rows(count: int) -> tuple[list[float], float]:
     """Return the row numbers less their mean, and the sum of their squares."""
     rows = [row - 0.5 * (count - 1) for row in range(count)]
     return rows, sum(map(mul, rows, rows))
-
-
-WATCHED: dict[str, int] = {
-    "entropy": 0,
-    "kl_div": 1,
-    "response_length": 0,
-    "value_loss": 1,
-    "reward_std": 0,
-    "chosen_reward": -1,
-    "reward_accuracy": -1,
-    "explained_variance": -1,
-    "rollout_kl": 1,
-}
-"""Metric -> the direction in which a shift is told: down, up, or both (0)."""
-
-
-@dataclass(slots=True)
-class LevelShift:
-    """Tells of a `level-shift` in a metric, as a note: a policy that learns moves every one of these.
-
-    What a shift means is for `reward` and `relations` to say, which see the other metrics.
-    """
-
-    budget: Budget = field(default_factory=Budget)
-    threshold: float | None = None
-    name: str = "level-shift"
-    levels: dict[str, Level] = field(default_factory=lambda: {metric: Level() for metric in WATCHED})
-    _steps: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
-
-    def update(self, step: int, metrics: Row) -> list[Anomaly]:
-        """Take one row."""
-        found: list[Anomaly] = []
-        self._steps.append(step)
-        budget = self.budget
-        for metric, level in self.levels.items():
-            value = metrics.get(metric)
-            if value is None or value - value != 0.0:
-                continue
-            direction = level.update(value, budget, self.threshold)
-            if direction and WATCHED[metric] in {0, direction}:
-                onset = self._steps[-1 - min(level.back(), len(self._steps) - 1)]
-                found.append(_note(metric, onset, step, value, level, direction))
-        return found
-
-    def absorb(self, block: Block) -> bool:
-        """Take a block in which no level shifts."""
-        levels = {}
-        for metric in self.levels.keys() & block.metrics.keys():
-            values, direction = block.metrics[metric], WATCHED[metric]
-            if (level := self.levels[metric].after(values, self.budget, self.threshold, direction)) is None:
-                return False
-            levels[metric] = level
-        self.levels |= levels
-        self._steps.extend(block.steps[-WINDOW:].tolist())
-        return True
-
-
-def _note(metric: str, onset: int, step: int, value: float, level: Level, direction: int) -> Anomaly:
-    score = (value - level.median) / level.spread
-    return Anomaly(
-        kind="level-shift",
-        metric=metric,
-        severity=Severity.info,
-        onset=onset,
-        summary=f"{'up' if direction > 0 else 'down'} from its level {level.median:.3g} since step {onset}: "
-        f"{value:.3g} at step {step}",
-        evidence={"value": value, "level": level.median, "spread": level.spread, "z": score},
-        causes=("the policy moves, as it should", "a change of data, schedule or code at this step"),
-        remedy="look whether the reward moved with it",
-    )

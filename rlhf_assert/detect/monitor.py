@@ -40,6 +40,8 @@ class EpochStatistics:
 class Monitor:
     """Feeds each row to the detectors, and follows the trend and the epoch statistics of every metric.
 
+    A detector that fails is switched off, and the others go on.
+
     Memory is bounded: by the first 1,000 metric names (`rlhf_assert.detect.scan.MAX_METRICS`; later names are left
     out, which an anomaly of kind `too-many-metrics` says once), times a constant, however long the run.
 
@@ -58,10 +60,15 @@ class Monitor:
 
         The row is kept and looked at again with later ones: it must not be changed afterwards.
         """
-        metrics, found = self._stream.update(step, metrics)
+        metrics, anomalies = self._stream.update(step, metrics)
         self._changed = self._trends.update(metrics)
         self._epoch.add(metrics)
-        return found
+        return anomalies
+
+    @property
+    def failed_detectors(self) -> Mapping[str, str]:
+        """The detectors that were switched off because they failed, by name, each with its error."""
+        return self._stream.failed
 
     @property
     def trends(self) -> Mapping[str, Trend]:

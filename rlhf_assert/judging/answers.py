@@ -143,7 +143,7 @@ def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> An
     skipped = [
         {"check": check.name, "reason": check.headline}
         for check in verdict.checks
-        if check.status in (Status.SKIPPED, Status.INSUFFICIENT)
+        if check.status not in (Status.PASS, Status.FAIL)
     ]
     text = "" if style is None else full(verdict, style) if alone else brief(verdict, style)
     lines = github.annotations([verdict], file="" if is_run_directory(run.path) else os.path.relpath(run.path))

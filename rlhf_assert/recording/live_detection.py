@@ -60,6 +60,7 @@ class LiveDetection:
         self._settings = settings_of(info)
         self._monitor: Monitor | None = None
         self._failed = False
+        self._switched_off: set[str] = set()
 
     def look(self, step: int, metrics: Mapping[str, float | None]) -> Anomaly | None:
         """Report the anomalies that a row completes, and return the worst of them if it asks to stop."""
@@ -74,6 +75,9 @@ class LiveDetection:
             self._monitor, self._failed = None, True
             self._record(MonitorFailed(step=step, error=name_error(error)))
             return None
+        for name in monitor.failed_detectors.keys() - self._switched_off:
+            self._switched_off.add(name)
+            self._record(MonitorFailed(step=step, detector=name, error=monitor.failed_detectors[name]))
         for metric, trend in monitor.changed.items():
             self._record(TrendChanged(step=step, metric=metric, trend=trend))
         worst = None

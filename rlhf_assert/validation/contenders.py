@@ -1,65 +1,60 @@
-"""Detectors of others, to be compared with ours on the same runs.
-
-A contender is a callable without arguments (a class will do) that returns a fresh `Detector`, or several.
-"""
+"""Detectors of others, to be compared with ours on the same runs."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
 
-from rlhf_assert.detect import Detector
+from rlhf_assert.detect import Detector, DetectorContext, DetectorSpec
+from rlhf_assert.detect.detector_registry import added_detectors, decorated_in
+from rlhf_assert.detect.foreign import spec_of
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.training.python_file import import_failure, load_module
 
-ENTRY_POINT_GROUP = "rlhf_assert.detectors"
-Factory = Callable[[], Detector | Iterable[Detector]]
+
+def installed_contenders() -> dict[str, DetectorSpec]:
+    """Return the detectors by name that installed packages and imported modules have added."""
+    return added_detectors()
 
 
-def installed_contenders() -> dict[str, Factory]:
-    """Return the detectors that installed packages offer (entry point group `rlhf_assert.detectors`) by name."""
-    return {entry.name: entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def find_contenders(words: Sequence[str]) -> dict[str, Factory]:
+def find_contenders(words: Sequence[str]) -> dict[str, DetectorSpec]:
     """Return the detectors of `MODULE:NAME` and `FILE.py[::NAME]` words by name.
+
+    A file without a name stands for the detectors that it decorates with `@rlhf_assert.detector`. If there are none,
+    it stands for every class that it defines and that has an `update`.
 
     Raises:
         UsageError: a file or module that cannot be imported, a name that it does not define, no detector in it, or two
             of one name.
     """
-    found: dict[str, Factory] = {}
+    contenders: dict[str, DetectorSpec] = {}
     for word in words:
-        for name, factory in _find(word).items():
-            if name in found:
+        for name, spec in _find(word).items():
+            if name in contenders:
                 raise UsageError(f"--detector {word}: two detectors are called {name}")
-            fresh(factory, name)
-            found[name] = factory
-    return found
+            fresh(spec)
+            contenders[name] = spec
+    return contenders
 
 
-def fresh(factory: Factory, name: str) -> list[Detector]:
-    """Return new detectors of a contender.
+def fresh(spec: DetectorSpec, context: DetectorContext | None = None) -> Detector:
+    """Return a new detector of a contender.
 
     Raises:
-        UsageError: it cannot be called without arguments, or what it returns is no detector.
+        UsageError: it cannot be made, or what it returns is no detector.
     """
     try:
-        made = factory()
+        return spec.make(context or DetectorContext())
+    except UsageError as error:
+        raise UsageError(f"detector {spec.name}: {error}") from error
     except Exception as error:
-        raise UsageError(f"detector {name}: cannot be made: {type(error).__name__}: {error}") from error
-    several: list[Any] = [made] if _is_detector(made) or not isinstance(made, Iterable) else list(made)
-    if not several or not all(map(_is_detector, several)):
-        raise UsageError(f"detector {name}: it returned {made!r}: a detector has a name and update(step, metrics)")
-    return several
+        raise UsageError(f"detector {spec.name}: cannot be made: {type(error).__name__}: {error}") from error
 
 
-def _find(word: str) -> Mapping[str, Factory]:
+def _find(word: str) -> Mapping[str, DetectorSpec]:
     path, by_file, name = word.partition("::")
     if path.endswith(".py"):
         if not Path(path).is_file():
@@ -73,24 +68,23 @@ def _find(word: str) -> Mapping[str, Factory]:
             module = importlib.import_module(path)
         except Exception as error:
             raise UsageError(f"--detector {word}: cannot be imported: {import_failure(error, Path(path))}") from error
+    decorated, defined = decorated_in(module.__name__), _defined(module)
     if not by_file:
-        defined = _defined(module)
-        if not defined:
+        if not (decorated or defined):
             raise UsageError(f"--detector {word}: defines no class with name and update(step, metrics)")
-        return defined
-    if not callable(getattr(module, name, None)):
-        raise UsageError(f"--detector {word}: {path} defines no {name}{suggest(name, _defined(module))}")
-    return {name: getattr(module, name)}
+        return decorated or defined
+    offered = getattr(module, name, None)
+    if name in decorated:
+        return {name: decorated[name]}
+    if not callable(offered) and not isinstance(offered, DetectorSpec):
+        raise UsageError(f"--detector {word}: {path} defines no {name}{suggest(name, {**defined, **decorated})}")
+    return {name: spec_of(name, offered)}
 
 
-def _defined(module: ModuleType) -> dict[str, Factory]:
+def _defined(module: ModuleType) -> dict[str, DetectorSpec]:
     """Return the detector classes that a module defines itself."""
     return {
-        name: cast("Factory", value)
+        name: spec_of(name, value)
         for name, value in vars(module).items()
         if inspect.isclass(value) and value.__module__ == module.__name__ and callable(getattr(value, "update", None))
     }
-
-
-def _is_detector(value: object) -> bool:
-    return isinstance(getattr(value, "name", None), str) and callable(getattr(value, "update", None))

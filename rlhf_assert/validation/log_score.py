@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rlhf_assert.detect import Severity, default_detectors
+from rlhf_assert.detect import Severity
+from rlhf_assert.detect.detector_registry import BUILT_IN
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.recording.run import Run
 from rlhf_assert.validation.log_faults import LOG_FAULTS, plant
@@ -58,11 +59,11 @@ def score_logs(hosts: Sequence[Run]) -> tuple[LogScore, ...]:
 
 
 def idle_detectors(scores: Sequence[LogScore]) -> tuple[str, ...]:
-    """Return the default detectors without which every planted fault is found as soon."""
+    """Return those of our detectors without which every planted fault is found as soon."""
     return tuple(
-        detector.name
-        for detector in default_detectors()
-        if not any(score.missed_without(detector.name) or score.later_without(detector.name) for score in scores)
+        name
+        for name, spec in BUILT_IN.items()
+        if spec.on_by_default and not any(score.missed_without(name) or score.later_without(name) for score in scores)
     )
 
 

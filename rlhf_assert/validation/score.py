@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from rlhf_assert.checked import Concern
 from rlhf_assert.checks.registry import checks, found_by
-from rlhf_assert.detect import Detector, Severity
+from rlhf_assert.detect import DetectorContext, DetectorSpec, Severity
+from rlhf_assert.detect.default import make_detector
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.detect.settings import Settings, settings_of
 from rlhf_assert.recording.encoding import encode
@@ -39,6 +40,7 @@ class Judged:
         signs: by contender, `OURS` and `ROWS` first, what it told.
         causes: the causes that the failed checks name.
         without: by detector that told something, what is told without it; only if an ablation was asked for.
+        failed: by contender that failed, its error.
     """
 
     training: Request
@@ -46,6 +48,7 @@ class Judged:
     signs: Mapping[str, tuple[Sign, ...]]
     causes: tuple[str, ...] = ()
     without: Mapping[str, tuple[Sign, ...]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,32 +99,41 @@ class ControlScore:
 
 
 def judge_training(
-    training: Request, run: Run, contenders: Mapping[str, Sequence[Detector]], *, ablation: bool = False
+    training: Request,
+    run: Run,
+    contenders: Mapping[str, DetectorSpec],
+    *,
+    thresholds: Mapping[str, float | None] | None = None,
+    ablation: bool = False,
 ) -> Judged:
     """Collect what is told about a training.
 
     Args:
         training: what was trained.
         run: what it recorded; its own settings are those of our detectors.
-        contenders: name -> fresh detectors that are compared with ours.
+        contenders: name -> spec of a detector that is compared with ours.
+        thresholds: the number that is set for a contender, by its name.
         ablation: judge again without each detector that told something.
     """
     verdict = judge(run)
     names = {detector.name for detector in detectors_for(run)}
     signs = {OURS: every_sign(run, verdict)}
     signs[ROWS] = tuple(sign for sign in signs[OURS] if sign.source in names)
-    for name, detectors in contenders.items():
-        signs[name] = detector_signs(run, detectors)
+    failed: dict[str, str] = {}
+    for name, spec in contenders.items():
+        threshold = (thresholds or {}).get(name)
+        context = DetectorContext(algorithm=run.algorithm, config=run.config, threshold=threshold)
+        signs[name] = detector_signs(run, [make_detector(spec, context)], failed=failed)
     causes = tuple(dict.fromkeys(str(check.cause) for check in verdict.failures if check.cause))
     telling = {sign.source for sign in signs[ROWS]} if ablation else set()
     without = {name: every_sign(_without(run, name)) for name in telling}
-    return Judged(training=training, run=run, signs=signs, causes=causes, without=without)
+    return Judged(training=training, run=run, signs=signs, causes=causes, without=without, failed=failed)
 
 
 def _without(run: Run, detector: str) -> Run:
     """Return a run that is judged without one detector; its part of the false-alarm budget falls to the others."""
     settings = settings_of(run.info)
-    return with_settings(run, replace(settings, checks={**settings.checks, detector: False}))
+    return with_settings(run, replace(settings, detectors={**settings.detectors, detector: False}))
 
 
 def with_settings(run: Run, settings: Settings) -> Run:
@@ -141,19 +153,19 @@ def score_fault(
     expected = [sign for sign in signs if sign.source not in endings or sign.source in wanted]
     grave = [sign for sign in expected if sign.severity >= severity]
     late = [sign for sign in grave if sign.told >= fault.onset]
-    found = sorted((sign for sign in late if sign.onset >= fault.onset), key=lambda sign: sign.told)
+    finds = sorted((sign for sign in late if sign.onset >= fault.onset), key=lambda sign: sign.told)
     finders: dict[str, Sign] = {}
-    for sign in found:
+    for sign in finds:
         finders.setdefault(sign.source, sign)
     return FaultScore(
         fault=fault,
         scenario=training.scenario.name,
         seed=training.seed,
-        by=found[0] if found else None,
+        by=finds[0] if finds else None,
         finders=finders,
         early=tuple(sign for sign in grave if sign.told < fault.onset),
         misdated=tuple(sign for sign in late if sign.onset < fault.onset),
-        right=any(name in wanted for sign in found for name in (sign.check, sign.kind, sign.source)),
+        right=any(name in wanted for sign in finds for name in (sign.check, sign.kind, sign.source)),
         causes=causes,
     )
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from rlhf_assert.detect import Severity, default_detectors
+from rlhf_assert.detect import Severity
+from rlhf_assert.detect.detector_registry import BUILT_IN
 from rlhf_assert.detect.scan import detectors_for
 from rlhf_assert.detect.settings import settings_of
 from rlhf_assert.training.fault_kinds import FAULTS
@@ -219,7 +220,7 @@ def ablate(judged: Sequence[Judged], severity: Severity, logs: Sequence[LogScore
         logs: what was told about faults that were planted in logs.
     """
     faulty = [each for each in judged if each.training.fault]
-    detectors = {detector.name: None for detector in default_detectors()}
+    detectors = {name: None for name, spec in BUILT_IN.items() if spec.on_by_default}
     checks = {sign.source: None for each in faulty for sign in each.signs[OURS] if sign.source not in detectors}
     rows = []
     for source in {**detectors, **checks}:

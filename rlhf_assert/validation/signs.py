@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from rlhf_assert.checked import Check, Status
 from rlhf_assert.checks.registry import checks
 from rlhf_assert.detect import Anomaly, Detector, Severity, discover
-from rlhf_assert.detect.scan import detectors_for
+from rlhf_assert.detect.scan import Stream, detectors_for
 from rlhf_assert.recording.run import Run
 from rlhf_assert.validation.prefix import prefix
 from rlhf_assert.verdict import Verdict, judge, judge_by
@@ -54,7 +54,7 @@ def every_sign(run: Run, verdict: Verdict | None = None) -> tuple[Sign, ...]:
 
 
 class _Noting:
-    """A detector whose findings are noted with the step at which it told them."""
+    """A detector whose reports are noted with the step at which they came."""
 
     def __init__(self, detector: Detector, notes: list[tuple[int, str, Anomaly]]) -> None:
         self._detector, self._notes = detector, notes
@@ -69,17 +69,23 @@ class _Noting:
             yield anomaly
 
 
-def detector_signs(run: Run, detectors: Iterable[Detector], checks: Iterable[Check] = ()) -> tuple[Sign, ...]:
+def detector_signs(
+    run: Run, detectors: Iterable[Detector], checks: Iterable[Check] = (), *, failed: dict[str, str] | None = None
+) -> tuple[Sign, ...]:
     """Feed a run to detectors, and return what each told, in the order in which they told it.
 
     Args:
         run: the run.
         detectors: fresh detectors.
         checks: the run's checks, of which each sign names the one that reports it.
+        failed: takes the detectors that failed, by name, each with its error.
     """
     notes: list[tuple[int, str, Anomaly]] = []
-    for _ in discover(run.rows, [_Noting(detector, notes) for detector in detectors]):
+    stream = Stream(_Noting(detector, notes) for detector in detectors)
+    for _ in discover(run.rows, stream):
         pass
+    if failed is not None:
+        failed |= stream.failed
     reported = {_identity(anomaly): check.name for check in checks for anomaly in check.anomalies}
     return tuple(_sign(name, reported.get(_identity(anomaly), ""), anomaly, step) for step, name, anomaly in notes)
 
@@ -93,15 +99,15 @@ def check_signs(run: Run, verdict: Verdict, detected: Iterable[Sign]) -> tuple[S
         detected: what the detectors told, which checks only repeat.
     """
     known = {(sign.kind, sign.metric, sign.onset) for sign in detected}
-    found = []
+    signs: list[Sign] = []
     with TemporaryDirectory(prefix="rlhf-assert-prefix-") as folder:
         up_to = cache(lambda step: prefix(run, step, Path(folder) / str(step)))
         for check in verdict.checks:
             own = [anomaly for anomaly in check.anomalies if _identity(anomaly) not in known]
             if check.status is Status.FAIL and not check.anomalies:
                 own = [_wordless(run, check)]
-            found += [_sign(check.name, check.name, anomaly, _told(run, check, anomaly, up_to)) for anomaly in own]
-    return tuple(found)
+            signs += [_sign(check.name, check.name, anomaly, _told(run, check, anomaly, up_to)) for anomaly in own]
+    return tuple(signs)
 
 
 def _told(run: Run, check: Check, anomaly: Anomaly, up_to: Callable[[int], Run]) -> int:

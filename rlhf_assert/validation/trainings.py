@@ -14,6 +14,8 @@ from typing import Any, Self
 import orjson
 
 from rlhf_assert import __version__
+from rlhf_assert.detect import DetectorSpec
+from rlhf_assert.detect.detector_registry import added_detectors
 from rlhf_assert.detect.settings import Settings
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Run, read_run
@@ -23,7 +25,6 @@ from rlhf_assert.training.device_lock import one_training_per_device
 from rlhf_assert.training.local_runner import LocalRunner
 from rlhf_assert.training.request import Request
 from rlhf_assert.training.runner import Runner
-from rlhf_assert.validation.contenders import Factory, fresh
 from rlhf_assert.validation.score import Judged, judge_training, with_settings
 
 
@@ -40,7 +41,7 @@ class Trainings:
         plan: what to train.
         folder: holds a run directory each; one that is there, finished and of the same versions is judged as it is.
         workers: trainings at once, each on one thread; one for each core that may be used, if None.
-        contenders: detectors to compare with ours.
+        contenders: detectors to compare with ours; they judge by themselves, and have no part in our verdict.
         settings: what is set about detection.
         keep: leave the run directories there.
         ablation: judge each training also without each detector that told something.
@@ -53,7 +54,7 @@ class Trainings:
         folder: Path,
         *,
         workers: int | None = None,
-        contenders: Mapping[str, Factory],
+        contenders: Mapping[str, DetectorSpec],
         settings: Settings,
         keep: bool = True,
         ablation: bool = False,
@@ -62,8 +63,12 @@ class Trainings:
         self.results: dict[Request, Future[Judged]] = {}
         self._plan = plan
         self._folder = folder
-        self._contenders = contenders
-        self._settings = settings
+        self._contenders = {
+            name: spec for name, spec in contenders.items() if settings.detectors.get(name) is not False
+        }
+        self._thresholds = {name: settings.threshold(name) for name in contenders}
+        apart = dict.fromkeys(contenders.keys() & added_detectors().keys(), False)
+        self._settings = replace(settings, detectors={**settings.detectors, **apart})
         self._keep = keep
         self._ablation = ablation
         self._on_wait = on_wait
@@ -99,8 +104,13 @@ class Trainings:
         run = self._recorded(training, path)
         if run.error and run.error["type"] == "UsageError":
             raise UsageError(run.error["message"])
-        contenders = {name: fresh(factory, name) for name, factory in self._contenders.items()}
-        judged = judge_training(training, with_settings(run, self._settings), contenders, ablation=self._ablation)
+        judged = judge_training(
+            training,
+            with_settings(run, self._settings),
+            self._contenders,
+            thresholds=self._thresholds,
+            ablation=self._ablation,
+        )
         if not self._keep:
             shutil.rmtree(path, ignore_errors=True)
         return replace(judged, run=replace(judged.run))  # a copy, without the samples that judging has read

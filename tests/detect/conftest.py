@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import pytest
 
 from rlhf_assert.detect import Anomaly, Detector
-from rlhf_assert.detect.scan import discover
+from rlhf_assert.detect.scan import Stream, discover
 from rlhf_assert.recording.run import Row
 
 Find = Callable[..., list[Anomaly]]
@@ -19,7 +19,10 @@ def find() -> Find:
     """Return a function that feeds rows (steps count from `first`) to a detector and returns what it finds."""
 
     def feed(detector: Detector, rows: Iterable[Mapping[str, float | None]], first: int = 1) -> list[Anomaly]:
-        return list(discover([Row(step, None, dict(row)) for step, row in enumerate(rows, first)], [detector]))
+        stream = Stream([detector])
+        anomalies = list(discover([Row(step, None, dict(row)) for step, row in enumerate(rows, first)], stream))
+        assert not stream.failed
+        return anomalies
 
     return feed
 

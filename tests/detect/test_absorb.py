@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_assert.detect import Anomaly, Detector, default_detectors, discover
-from rlhf_assert.detect.settings import CHECKS, Settings
+from rlhf_assert.detect.detector_registry import BUILT_IN
+from rlhf_assert.detect.scan import Stream
+from rlhf_assert.detect.settings import Settings
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block, Column, ColumnRows, Row
 
@@ -124,7 +126,10 @@ def columns_of(rows: list[Row]) -> ColumnRows:
 
 def found_in(rows: list[Row] | ColumnRows, detectors: list[Detector], block: int = 64) -> str:
     with patch("rlhf_assert.detect.scan.BLOCK", block), patch("rlhf_assert.recording.rows.SHORTEST", 1):
-        return "\n".join(map(repr, discover(rows, detectors)))
+        stream = Stream(detectors)
+        found = "\n".join(map(repr, discover(rows, stream)))
+        assert not stream.failed
+        return found
 
 
 Make = Callable[[], list[Detector]]
@@ -135,18 +140,18 @@ BLOCKS = st.sampled_from([2, 7, 32, 100, 1024])
 @given(rows=runs(), block=BLOCKS, algorithm=ALGORITHMS)
 def test_blocks_show_what_rows_show(rows: list[Row], block: int, algorithm: str) -> None:
     def detectors() -> list[Detector]:
-        return default_detectors(algorithm, {"beta": 0.1}, settings=Settings(checks={"level-shift": True}))
+        return default_detectors(algorithm, {"beta": 0.1}, settings=Settings(detectors={"level-shift": True}))
 
     columns = columns_of(rows)
     assert found_in(columns, detectors(), block) == found_in(list(columns), detectors())
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("only", BUILT_IN)
 @settings(max_examples=15)
 @given(rows=runs(), block=BLOCKS, algorithm=ALGORITHMS)
-def test_each_detector_finds_the_same_in_blocks(check: str, rows: list[Row], block: int, algorithm: str) -> None:
+def test_each_detector_finds_the_same_in_blocks(only: str, rows: list[Row], block: int, algorithm: str) -> None:
     def detector() -> list[Detector]:
-        chosen = Settings(checks={name: name == check for name in CHECKS})
+        chosen = Settings(detectors={name: name == only for name in BUILT_IN})
         return default_detectors(algorithm, {"beta": 0.1}, settings=chosen)
 
     columns = columns_of(rows)

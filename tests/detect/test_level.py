@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rlhf_assert.detect import Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
-from rlhf_assert.detect.level import LONG, WINDOW, Level, LevelShift
+from rlhf_assert.detect.detectors.level_shift import LevelShift
+from rlhf_assert.detect.level import LONG, WINDOW, Level
 from rlhf_assert.errors import UsageError
 
 

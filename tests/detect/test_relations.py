@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_assert.detect import Severity
 from rlhf_assert.detect.detectors.contradictions import Contradictions
-from rlhf_assert.detect.detectors.critic_fit import Critic
+from rlhf_assert.detect.detectors.critic import Critic
 from rlhf_assert.detect.detectors.lost_variance import LostVariance
 from rlhf_assert.detect.detectors.truncation import Truncation
 from rlhf_assert.detect.detectors.trust_region import TrustRegion

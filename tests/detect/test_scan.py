@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rlhf_assert.detect import Severity, default_detectors, discover, scan
 from rlhf_assert.detect.monitor import Monitor
+from rlhf_assert.detect.scan import Stream
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.run import Row
 
@@ -36,7 +37,10 @@ def test_the_monitor_and_the_scan_agree(rows: list[Row]) -> None:
     monitor = Monitor()
     live = [anomaly for row in rows for anomaly in monitor.update(row.step, row.metrics)]
 
-    assert repr(live) == repr(list(discover(rows, default_detectors())))
+    stream = Stream(default_detectors())
+    assert repr(live) == repr(list(discover(rows, stream)))
+    assert not stream.failed
+    assert not monitor.failed_detectors
 
 
 @given(rows=ROWS)

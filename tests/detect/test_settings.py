@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from rlhf_assert.detect.default import default_detectors
-from rlhf_assert.detect.settings import CHECKS, Settings, project_settings, read_settings, settings_of
+from rlhf_assert.detect.detector_registry import BUILT_IN
+from rlhf_assert.detect.settings import Settings, project_settings, read_settings, settings_of
 from rlhf_assert.errors import UnreadableRun, UsageError
 from rlhf_assert.recording.encoding import encode
 
@@ -27,7 +28,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
             false-alarms = { warning = 0.2, critical = 0.01 }
             anomaly-threshold = 8
             thresholds = { kl_div = 6 }
-            checks = { kl-runaway = 2.0, frozen = false, level-shift = true }
+            detectors = { kl-runaway = 2.0, frozen = false, level-shift = true }
             """,
         )
     )
@@ -37,7 +38,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         critical=0.01,
         anomaly_threshold=8.0,
         thresholds={"kl_div": 6.0},
-        checks={"kl-runaway": 2.0, "frozen": False, "level-shift": True},
+        detectors={"kl-runaway": 2.0, "frozen": False, "level-shift": True},
     )
     names = [detector.name for detector in default_detectors(settings=settings)]
     assert "frozen" not in names
@@ -55,16 +56,19 @@ def test_without_a_file_or_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ("fals-alarms = {}", "unknown key 'fals-alarms' .did you mean false-alarms"),
         ("false-alarms = { waring = 0.1 }", "unknown key false-alarms.waring .did you mean warning"),
         ("false-alarms = { warning = 2 }", "must lie between 0 and 1"),
-        ("checks = { kl-runawy = 1 }", "unknown check 'kl-runawy' .did you mean kl-runaway"),
-        ("checks = { frozen = 3 }", "true or false"),
-        ("checks = { kl-runaway = -1 }", "above 0"),
+        ("detectors = { kl-runawy = 1 }", "unknown detector 'kl-runawy' .did you mean kl-runaway"),
+        ("detectors = { frozen = 3 }", "true or false"),
+        ("detectors = { kl-runaway = -1 }", "above 0"),
         ("thresholds = { kl = 6 }", "unknown metric 'kl' .did you mean kl_div"),
         ("thresholds = { rewrd = 6 }", "unknown metric 'rewrd' .did you mean reward"),
         ("thresholds = { kl_div = 0 }", "kl_div = 0.0, but a threshold must be above 0"),
         ("anomaly-threshold = nan", "anomaly-threshold = nan, but a threshold must be above 0"),
-        ("thresholds = { entropy = 'high' }\nchecks = { entropy = true }", "entropy = 'high', but it must be a number"),
+        (
+            "thresholds = { entropy = 'high' }\ndetectors = { entropy = true }",
+            "entropy = 'high', but it must be a number",
+        ),
         ("anomaly-threshold = 'high'", "must be a number"),
-        ("checks = 3", "must be a table"),
+        ("detectors = 3", "must be a table"),
         ("= 3", "pyproject.toml"),
     ],
 )
@@ -75,10 +79,10 @@ def test_what_cannot_be_right_is_an_error_that_names_the_file(tmp_path: Path, li
     assert "pyproject.toml" in str(error.value)
 
 
-def test_every_check_is_known_by_its_detector_s_name() -> None:
-    everything = default_detectors(settings=Settings(checks={"level-shift": True}))
+def test_every_detector_is_known_by_its_name() -> None:
+    everything = default_detectors(settings=Settings(detectors={"level-shift": True}))
 
-    assert [detector.name for detector in everything] == list(CHECKS)
+    assert [detector.name for detector in everything] == list(BUILT_IN)
 
 
 SET = Settings(
@@ -86,7 +90,7 @@ SET = Settings(
     critical=0.01,
     anomaly_threshold=8,
     thresholds={"loss": math.inf},
-    checks={"frozen": False, "critic": True},
+    detectors={"frozen": False, "critic": True},
 )
 
 
@@ -98,23 +102,42 @@ def test_settings_survive_the_trip_through_run_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "detection", [{"checks": {"of-tomorrow": True}}, {"false-alarms": {"warning": "nan"}}, [], None]
+    "detection", [{"detectors": {"of-tomorrow": True}}, {"false-alarms": {"warning": "nan"}}, [], None]
 )
 def test_settings_that_this_version_does_not_know_are_told(detection: object) -> None:
     with pytest.raises(UnreadableRun, match=r"run\.json"):
         settings_of({"detection": detection})
 
 
-def test_a_table_changes_only_what_it_names() -> None:
-    changed = SET.changed_by({"checks": {"frozen": True}, "anomaly-threshold": 6, "thresholds": {"reward": 9}}, "here")
+def test_checks_is_the_former_name_of_detectors(tmp_path: Path) -> None:
+    old = {"checks": {"kl-runaway": 2.0, "frozen": False}}
+    new = Settings(detectors={"kl-runaway": 2.0, "frozen": False})
 
-    assert changed.checks == {"frozen": True, "critic": True}
+    assert Settings(**old) == new
+    assert settings_of({"detection": old}) == new
+    assert Settings().changed_by(old, "here") == new
+    assert new.table()["detectors"] == old["checks"]
+    assert "checks" not in new.table()
+    text = "[tool.rlhf-assert]\nchecks = { kl-runaway = 3.0, frozen = false }\ndetectors = { kl-runaway = 2.0 }\n"
+    assert read_settings(written(tmp_path, text)) == new
+    with pytest.raises(UsageError, match="here: checks = 3, but it must be a table"):
+        Settings().changed_by({"checks": 3}, "here")
+    with pytest.raises(UsageError, match=r"unknown detector 'kl-runawy' .did you mean kl-runaway"):
+        Settings(checks={"kl-runawy": 2.0})
+
+
+def test_a_table_changes_only_what_it_names() -> None:
+    changed = SET.changed_by(
+        {"detectors": {"frozen": True}, "anomaly-threshold": 6, "thresholds": {"reward": 9}}, "here"
+    )
+
+    assert changed.detectors == {"frozen": True, "critic": True}
     assert changed.thresholds == {"loss": math.inf, "reward": 9.0}
     assert (changed.anomaly_threshold, changed.warning) == (6.0, 0.2)
-    with pytest.raises(UsageError, match=r"here: unknown key 'chekcs' .did you mean checks"):
-        SET.changed_by({"chekcs": {}}, "here")
-    with pytest.raises(UsageError, match="here: checks = 3, but it must be a table"):
-        SET.changed_by({"checks": 3}, "here")
+    with pytest.raises(UsageError, match=r"here: unknown key 'detecotrs' .did you mean detectors"):
+        SET.changed_by({"detecotrs": {}}, "here")
+    with pytest.raises(UsageError, match="here: detectors = 3, but it must be a table"):
+        SET.changed_by({"detectors": 3}, "here")
 
 
 def test_the_project_is_the_nearest_folder_with_a_pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_detectors_of_a_file_and_of_a_module(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(find_contenders([str(file)])) == ["Mine"]
-    (name, factory), *_ = find_contenders([f"{file}::several"]).items()
-    assert len(fresh(factory, name)) == 2
+    (spec,) = find_contenders([f"{file}::several"]).values()
+    both = fresh(spec)
+    assert (both.name, len(list(both.update(1, {})))) == ("several", 2)
     monkeypatch.syspath_prepend(str(file.parent))
     try:
         assert list(find_contenders(["my_detectors:Mine"])) == ["Mine"]
@@ -57,8 +58,8 @@ def test_detectors_of_a_file_and_of_a_module(file: Path, monkeypatch: pytest.Mon
 
 
 def test_each_run_gets_a_fresh_detector(file: Path) -> None:
-    factory = find_contenders([f"{file}::Mine"])["Mine"]
-    assert fresh(factory, "Mine")[0] is not fresh(factory, "Mine")[0]
+    spec = find_contenders([f"{file}::Mine"])["Mine"]
+    assert fresh(spec) is not fresh(spec)
 
 
 @pytest.mark.parametrize(

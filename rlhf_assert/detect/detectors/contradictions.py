@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block
 
@@ -26,7 +27,7 @@ GROUP_ROWS = 10
 
 @dataclass(slots=True)
 class Contradictions:
-    """Reports, once per metric, what arithmetic rules out. Free of false alarms by construction.
+    """Reports, once per metric, values that arithmetic rules out. Healthy runs never have them.
 
     - `out-of-range`, a warning: a share (accuracy, truncation, groups without variance) outside 0..1, or a standard
       deviation, norm, length, learning rate or squared error below 0. A share above 1 may be in per cent: an info.
@@ -43,25 +44,25 @@ class Contradictions:
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         get = metrics.get
         for metric in _SHARES:
             value = get(metric)
             if value is not None and not -ROUNDING <= value <= 1.0 + ROUNDING and value - value == 0.0:
-                found += self._out_of_range(step, metric, value, "a share lies between 0 and 1")
+                anomalies += self._out_of_range(step, metric, value, "a share lies between 0 and 1")
         for metric in _NEVER_NEGATIVE:
             value = get(metric)
             if value is not None and value < -ROUNDING and value - value == 0.0:
-                found += self._out_of_range(step, metric, value, "it cannot be negative")
+                anomalies += self._out_of_range(step, metric, value, "it cannot be negative")
         margin = get("reward_margin")
         if margin is not None:
-            found += self._margin(step, metrics, margin)
+            anomalies += self._margin(step, metrics, margin)
         loss = get("loss")
         if loss is not None and not -GROUP_LOSS <= loss <= GROUP_LOSS:
-            found += self._group_loss(step, metrics, loss)
+            anomalies += self._group_loss(step, metrics, loss)
         elif self._losses:
             self._losses.append(loss or 0.0)
-        return found
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which everything new is within its range."""
@@ -94,8 +95,8 @@ class Contradictions:
         if metric in self._reported:
             return []
         self._reported.add(metric)
-        found = _anomaly("out-of-range", metric, step, f"{value:.4g} at step {step}: {why}", {"value": value})
-        return [replace(found, severity=Severity.info) if metric in _SHARES and 1.0 < value <= 100.0 else found]
+        anomaly = _anomaly("out-of-range", metric, step, f"{value:.4g} at step {step}: {why}", {"value": value})
+        return [replace(anomaly, severity=Severity.info) if metric in _SHARES and 1.0 < value <= 100.0 else anomaly]
 
     def _margin(self, step: int, metrics: Row, margin: float) -> list[Anomaly]:
         chosen, rejected = metrics.get("chosen_reward"), metrics.get("rejected_reward")
@@ -143,3 +144,6 @@ def _anomaly(kind: str, metric: str, step: int, summary: str, evidence: Mapping[
         if scale
         else "recompute the metric for one batch by hand",
     )
+
+
+SPEC = DetectorSpec("contradictions", lambda context: Contradictions(context.algorithm))

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.detectors.constant import no_variance
+from rlhf_assert.detect.detector_spec import DetectorSpec
+from rlhf_assert.detect.reward_variance import no_variance
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -61,7 +62,7 @@ class Entropy:
                 self._come_back()
             return []
         self._outside = True
-        found = []
+        anomalies = []
         for kind, outside in (("entropy-collapse", value < self._low), ("entropy-explosion", value > self._high)):
             if not outside:
                 self._streaks[kind] = 0
@@ -70,8 +71,8 @@ class Entropy:
                 self._onsets[kind] = step
             self._streaks[kind] += 1
             if self._streaks[kind] >= ROWS and self._reported.get(kind) is not Severity.critical:
-                found += self._judge(kind, step, value)
-        return found
+                anomalies += self._judge(kind, step, value)
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which the entropy stays in its range."""
@@ -136,3 +137,6 @@ class Entropy:
 
     def _reward(self) -> float:
         return median([row["reward"] or 0.0 for _, row in self._recent])
+
+
+SPEC = DetectorSpec("entropy", lambda _: Entropy())

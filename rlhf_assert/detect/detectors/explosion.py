@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -57,7 +58,7 @@ class Explosion:
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         for metric, past in self._past.items():
             value = metrics.get(metric)
             if value is None or value - value != 0.0:
@@ -70,11 +71,11 @@ class Explosion:
                 self._streaks[metric] += 1
                 if self._streaks[metric] == ROWS and metric not in self._reported:
                     self._reported.add(metric)
-                    found.append(_anomaly(metric, self._onsets[metric], value, median(past), step))
+                    anomalies.append(_anomaly(metric, self._onsets[metric], value, median(past), step))
                 continue
             self._streaks[metric] = 0
             past.append(value)
-        return found
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which no value is beyond 5 times those before it."""
@@ -110,3 +111,6 @@ def _anomaly(metric: str, onset: int, value: float, level: float, step: int) -> 
         causes=causes,
         remedy=remedy,
     )
+
+
+SPEC = DetectorSpec("explosion", lambda context: Explosion(context.threshold or FACTOR), knob="times the median")

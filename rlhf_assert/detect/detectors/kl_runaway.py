@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.detectors.constant import no_variance
+from rlhf_assert.detect.detector_spec import DetectorSpec
+from rlhf_assert.detect.reward_variance import no_variance
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block
 from rlhf_assert.recording.series import FloatArray
@@ -256,3 +257,10 @@ def _jump(values: FloatArray) -> tuple[int, float]:
 
 def _known(rows: list[Row], metric: str) -> list[float]:
     return [value for row in rows if (value := row.get(metric)) is not None]
+
+
+SPEC = DetectorSpec(
+    "kl-runaway",
+    lambda context: KLRunaway(context.algorithm, context.config, limit=context.threshold),
+    knob="limit in nats",
+)

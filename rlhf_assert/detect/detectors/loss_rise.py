@@ -9,6 +9,7 @@ from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.level import LONG, SHORT, Level, levels_after
 from rlhf_assert.recording.rows import Block
 
@@ -129,3 +130,6 @@ def _anomaly(step: int, onset: int, now: float, level: float, start: float, seve
         causes=("the learning rate is too high", "the data changed at this step", "an overflow in half precision"),
         remedy="go back to a checkpoint from before this step; lower learning_rate, or add warm-up",
     )
+
+
+SPEC = DetectorSpec("loss-rise", lambda context: LossRise(context.budget))

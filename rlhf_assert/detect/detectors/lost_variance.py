@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
-from rlhf_assert.detect.detectors.constant import no_variance, rows_without_variance
+from rlhf_assert.detect.detector_spec import DetectorSpec
+from rlhf_assert.detect.reward_variance import no_variance, rows_without_variance
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -99,3 +100,6 @@ class LostVariance:
             remedy="read completions from this step: if good, the training is done; if not, harder prompts, more "
             "completions per group, a higher temperature",
         )
+
+
+SPEC = DetectorSpec("lost-variance", lambda _: LostVariance())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.detectors.step_one import LN2
 from rlhf_assert.recording.rows import Block
 
@@ -71,7 +72,7 @@ class NoUpdate:
             self._move(rate)
             return []
         self._standing = True
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         for index, rule in enumerate(self._rules):
             if self._streaks[index] < 0:
                 continue  # reported
@@ -84,10 +85,10 @@ class NoUpdate:
             self._streaks[index] += 1
             if self._streaks[index] == rule.rows:
                 self._streaks[index] = -1
-                found.append(self._anomaly(rule, self._onsets[index]))
+                anomalies.append(self._anomaly(rule, self._onsets[index]))
         self._first = False
         self._rate_was_positive = self._rate_was_positive or (rate is not None and rate > 0.0)
-        return found
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which no rule can hold in any row."""
@@ -204,3 +205,6 @@ def _near(value: float | None, target: float, tolerance: float) -> bool:
 def _spread(row: Row) -> bool:
     spread, reward = row.get("reward_std"), row.get("reward")
     return spread is not None and spread > 1e-6 * max(1.0, abs(reward or 0.0))
+
+
+SPEC = DetectorSpec("no-update", lambda context: NoUpdate(context.algorithm, context.config))

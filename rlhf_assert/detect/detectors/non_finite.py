@@ -1,4 +1,4 @@
-"""Values that are no numbers: NaN, infinities, and nulls (frameworks log null where every value was NaN)."""
+"""NaN, infinities, and nulls: frameworks log null where every value was NaN."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.encoding import all_finite
 from rlhf_assert.recording.rows import Block
 
@@ -41,13 +42,13 @@ class NonFinite:
         """Take one row; an invariant, so it needs no history and raises no false alarm."""
         if all_finite(metrics):
             return []
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         for metric, value in metrics.items():
             # value - value is 0 for every finite float, and NaN for NaN and the infinities
             if (value is None or value - value != 0.0) and metric not in self._seen:
                 self._seen.add(metric)
-                found.append(_anomaly(step, metric, value))
-        return found
+                anomalies.append(_anomaly(step, metric, value))
+        return anomalies
 
     def absorb(self, block: Block) -> bool:  # noqa: ARG002 - the protocol's
         """Take a block, which holds finite values only."""
@@ -75,3 +76,6 @@ def _causes(metric: str) -> tuple[str, ...]:
     if metric in CRITICAL_METRICS:
         return ("the learning rate is too high", "an overflow in half precision", "a NaN in one batch")
     return ("an average over nothing", "an overflow in half precision")
+
+
+SPEC = DetectorSpec("non-finite", lambda _: NonFinite())

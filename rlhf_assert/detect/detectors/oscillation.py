@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 from rlhf_assert.recording.series import FloatArray
 
@@ -103,13 +104,13 @@ class Oscillation:
         return True
 
     def _test(self, step: int, metrics: list[str]) -> list[Anomaly]:
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         values = np.array([self._past[metric] for metric in metrics]).reshape(-1, 2, WINDOW)
         grew, rest, sizes = _grown(values)
         for place in np.flatnonzero(grew):
             was, size = sizes[place].tolist()
-            found += self._judge(step, metrics[place], values[place, 1], rest[place, 1] / size, was, size)
-        return found
+            anomalies += self._judge(step, metrics[place], values[place, 1], rest[place, 1] / size, was, size)
+        return anomalies
 
     def _judge(
         self, step: int, metric: str, values: FloatArray, rest: FloatArray, was: float, size: float
@@ -129,8 +130,8 @@ class Oscillation:
         frequency = PERIODS + best + float(power[PERIODS + best + 1] / pairs[best])
         evidence = {"swing": swing, "level": level, "times": size / was, "period": WINDOW / frequency, "share": share}
         onset = known.onset if known else self._steps[metric][0]
-        self._reported[metric] = found = _anomaly(metric, severity, onset, step, evidence)
-        return [found]
+        self._reported[metric] = anomaly = _anomaly(metric, severity, onset, step, evidence)
+        return [anomaly]
 
 
 def _grown(values: FloatArray) -> tuple[NDArray[np.bool_], FloatArray, FloatArray]:
@@ -169,3 +170,6 @@ def _anomaly(metric: str, severity: Severity, onset: int, step: int, evidence: M
         ),
         remedy="fix the KL coefficient or make its horizon longer; lower learning_rate; shuffle the data",
     )
+
+
+SPEC = DetectorSpec("oscillation", lambda _: Oscillation())

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.detectors.step_one import LN2
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block
@@ -78,12 +79,12 @@ class PreferenceLoss:
         self._row += 1
         self._losses.append(loss)
         self._steps.append(step)
-        found = self._margins(step, metrics)
+        anomalies = self._margins(step, metrics)
         if loss < SOLVED:
-            found += self._saturated(metrics)
+            anomalies += self._saturated(metrics)
         elif loss > LN2:
-            found += self._diverged(step)
-        return found
+            anomalies += self._diverged(step)
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which no window of losses passes a limit, and no streak of margins is told."""
@@ -196,3 +197,6 @@ def _error(values: list[float], mean: float) -> float:
     correlation = min(max(correlation, 0.0), 0.95)
     count = len(values)
     return math.sqrt(total / (count - 1) / count * (1 + correlation) / (1 - correlation))
+
+
+SPEC = DetectorSpec("preference-loss", lambda context: PreferenceLoss(context.algorithm, context.budget))

@@ -11,6 +11,7 @@ from statistics import fmean, median, pvariance
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.level import spread_of
 from rlhf_assert.recording.rows import Block
 
@@ -120,3 +121,6 @@ def _anomaly(step: int, onset: int, metric: str, level: float, now: float) -> An
         causes=("chosen and rejected are swapped in part of the data", "the learning rate is too high"),
         remedy="look at a few pairs of this step for swapped labels; go back to a checkpoint from before it",
     )
+
+
+SPEC = DetectorSpec("preference-reversal", lambda _: PreferenceReversal())

@@ -11,8 +11,9 @@ from typing import Any
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget
-from rlhf_assert.detect.detectors.constant import no_variance
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.detectors.kl_runaway import kl_limit
+from rlhf_assert.detect.reward_variance import no_variance
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -194,3 +195,8 @@ def _middle(rows: list[Row], metric: str) -> float:
     """Return the median of a metric over rows; NaN, which no comparison passes, where fewer than 3 rows have it."""
     values = [value for row in rows if (value := row.get(metric)) is not None]
     return median(values) if len(values) >= FIRST else math.nan
+
+
+SPEC = DetectorSpec(
+    "reward-below-start", lambda context: WorseThanStart(context.algorithm, context.config, context.budget)
+)

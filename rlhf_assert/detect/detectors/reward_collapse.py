@@ -9,8 +9,9 @@ from statistics import median
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
 from rlhf_assert.detect.budget import Budget, level_threshold
-from rlhf_assert.detect.detectors.constant import no_variance
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.level import LONG, SHORT, WINDOW, Level, levels_after
+from rlhf_assert.detect.reward_variance import no_variance
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -196,3 +197,8 @@ def _middle(rows: list[Row], metric: str, otherwise: float) -> float:
 
 def _dead(rows: list[Row]) -> float:
     return sum(bool(no_variance(row)) for row in rows) / max(1, len(rows))
+
+
+SPEC = DetectorSpec(
+    "reward-collapse", lambda context: RewardCollapse(context.budget, context.threshold), knob="spreads below the level"
+)

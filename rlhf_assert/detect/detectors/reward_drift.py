@@ -11,6 +11,7 @@ from statistics import fmean, pvariance
 from typing import NamedTuple
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.detectors.reward_collapse import LOSS, NEARLY_ALL
 from rlhf_assert.recording.rows import Block
 
@@ -117,10 +118,10 @@ class RewardDrift:
         if len(self._blocks) < LEAST:
             return []
         recent = self._blocks[-RECENT:]
-        found = self._test(step, self._blocks) or self._test(step, recent) or self._lower(step, recent)
+        anomalies = self._test(step, self._blocks) or self._test(step, recent) or self._lower(step, recent)
         if len(self._blocks) == BLOCKS:
             self._merge()
-        return found
+        return anomalies
 
     def _test(self, step: int, blocks: list[_Block]) -> list[Anomaly]:
         means = [block.mean for block in blocks]
@@ -204,3 +205,8 @@ def _anomaly(
         ),
         remedy="go back to a checkpoint from before this step; lower learning_rate; look at each reward's own curve",
     )
+
+
+SPEC = DetectorSpec(
+    "reward-drift", lambda context: RewardDrift(context.threshold or SCORE), knob="spreads that the line falls by"
+)

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -153,3 +154,6 @@ class RewardFollowsLength:
 def _middle(rows: deque[Row], metric: str) -> float | None:
     values = [value for row in rows if (value := row.get(metric)) is not None and value - value == 0.0]
     return median(values) if values else None
+
+
+SPEC = DetectorSpec("reward-follows-length", lambda _: RewardFollowsLength())

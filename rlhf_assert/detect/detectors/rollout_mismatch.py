@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -137,3 +138,6 @@ def _anomaly(kind: str, onset: int, evidence: Mapping[str, float]) -> Anomaly:
         else "compare the log-probabilities of one batch from both, with temperature 1 and dropout off; "
         "correct by importance sampling",
     )
+
+
+SPEC = DetectorSpec("rollout-mismatch", lambda _: RolloutMismatch())

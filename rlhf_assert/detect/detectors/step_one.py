@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 
 LN2 = math.log(2.0)
 TOLERANCE = 0.01
@@ -51,10 +52,10 @@ class StepOne:
             return []
         if step < 1:
             return []  # an evaluation before the first step
-        found = [*self._kl(metrics), *self._ratio(metrics), *self._loss(metrics)]
-        found = [anomaly for anomaly in found if anomaly.metric not in self._reported]  # several rows may be of step 1
-        self._reported.update(anomaly.metric for anomaly in found)
-        return found
+        every = [*self._kl(metrics), *self._ratio(metrics), *self._loss(metrics)]
+        anomalies = [anomaly for anomaly in every if anomaly.metric not in self._reported]  # step 1 may have many rows
+        self._reported.update(anomaly.metric for anomaly in anomalies)
+        return anomalies
 
     @property
     def _severity(self) -> Severity:
@@ -145,3 +146,6 @@ def _logistic(config: Mapping[str, Any]) -> bool:
 
 def _integer(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 1
+
+
+SPEC = DetectorSpec("step-one", lambda context: StepOne(context.algorithm, context.config))

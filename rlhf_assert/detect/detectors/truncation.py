@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block
 from rlhf_assert.recording.series import FloatArray
@@ -154,3 +155,6 @@ class Truncation:
             remedy="read completions: if they ramble, penalise length or the missing end; if they are good, raise "
             "the cap",
         )
+
+
+SPEC = DetectorSpec("truncation", lambda _: Truncation())

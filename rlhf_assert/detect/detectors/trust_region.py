@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -42,7 +43,7 @@ class TrustRegion:
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
         self._count += 1
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         for metric, limit in (("approx_kl", self.distance), ("clip_ratio", CLIPPED)):
             value = metrics.get(metric)
             if value is None or not limit < value < math.inf or metric in self._reported:
@@ -51,8 +52,8 @@ class TrustRegion:
             window.append(self._count)
             if len(window) == ROWS[metric] and self._count - window[0] < WINDOW:
                 self._reported.add(metric)
-                found.append(_anomaly(step, metric, value, limit))
-        return found
+                anomalies.append(_anomaly(step, metric, value, limit))
+        return anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which no metric passes its limit."""
@@ -79,3 +80,8 @@ def _anomaly(step: int, metric: str, value: float, limit: float) -> Anomaly:
         ),
         remedy="lower learning_rate or num_ppo_epochs (num_iterations)",
     )
+
+
+SPEC = DetectorSpec(
+    "trust-region", lambda context: TrustRegion(context.threshold or DISTANCE), knob="limit of approx_kl in nats"
+)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -135,3 +136,6 @@ def _rank(count: int, core: int) -> int:
     That is the lower of the middle ones if all values that are not in the core are low.
     """
     return (count - 1) // 2 - (count - core)
+
+
+SPEC = DetectorSpec("update-spike", lambda _: UpdateSpike())

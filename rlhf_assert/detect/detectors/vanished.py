@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.recording.rows import Block
 
 Row = Mapping[str, float | None]
@@ -38,13 +39,13 @@ class _Presence:
 class Vanished:
     """Reports `vanished`: a metric that was logged for 20 rows or more is away, while the others are logged as before.
 
-    Away means for 20 rows and for 5 times its longest absence before (metrics of every fourth row, of validation). A
-    log whose rows change their kind, as two phases in one file do, loses many metrics at once or gains others: where a
-    third of the metrics or more are away, or a new one has come since, nothing is reported. A null is no absence. A
-    warning for what decides about a run (reward, loss, KL, gradient, entropy), since detectors are silent without it;
-    else a note. A metric that was promised and never came fails the check of completeness.
+    Away means for 20 rows, and for 5 times its longest absence before: some metrics come with every fourth row only.
+    Two phases in one file lose many metrics at once, or gain others. So nothing is reported if a third of the metrics
+    are away, or if a new metric has come since. A null counts as logged. It is a warning for the metrics that decide
+    about a run (reward, loss, KL, gradient, entropy), since other detectors are silent without them, and else a note.
+    A metric that was promised and never came fails the check of completeness.
 
-    A property of loggers and no statistic, so it has no part in the budget. Needs 4 metrics and 40 rows.
+    It judges the logger and uses no statistics, so it draws on no budget. Needs 4 metrics and 40 rows.
     """
 
     name: str = "vanished"
@@ -86,7 +87,7 @@ class Vanished:
         self._due = min(presence.due() for presence in known.values())
 
     def _judge(self, step: int) -> list[Anomaly]:
-        found = []
+        anomalies = []
         known, row = self._known, self._row
         away = sum(one.gone is not None and row - one.gone >= ROWS for one in known.values())
         for name, one in known.items():
@@ -94,9 +95,9 @@ class Vanished:
                 continue
             one.judged = True
             if one.gone - one.born >= ROWS and self._newest < one.gone and 3 * away < len(known):
-                found.append(_anomaly(name, one.since, step, row - one.gone))
+                anomalies.append(_anomaly(name, one.since, step, row - one.gone))
         self._due = min(presence.due() for presence in known.values())
-        return found
+        return anomalies
 
 
 def _anomaly(metric: str, onset: int, step: int, rows: int) -> Anomaly:
@@ -114,3 +115,6 @@ def _anomaly(metric: str, onset: int, step: int, rows: int) -> Anomaly:
         ),
         remedy="look why this step logs fewer metrics than the one before; what is not logged is not judged",
     )
+
+
+SPEC = DetectorSpec("vanished", lambda _: Vanished())

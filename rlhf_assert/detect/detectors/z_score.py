@@ -1,4 +1,4 @@
-"""Single values far outside a metric's own recent past: the z-score, for one-step spikes."""
+"""Spikes of one step: single values far outside a metric's own recent past, by their z-score."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.outlier import NOTE, SAME, Window, outlier_in
 from rlhf_assert.errors import UsageError
 from rlhf_assert.recording.rows import Block
@@ -98,7 +99,7 @@ class ZScore:
                     self._open(metric)
             self._tested = [(metric, window) for metric, window in self._windows.items() if window is not None]
             self._settle()
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         get = metrics.get
         beyond = [
             metric
@@ -110,12 +111,12 @@ class ZScore:
             for metric in beyond:
                 value, window = metrics[metric], self._windows[metric]
                 if value is not None and value - value == 0.0 and window is not None:
-                    found += window.test(step, metric, value)
+                    anomalies += window.test(step, metric, value)
         self._waiting.append(metrics)
         self._due -= 1
         if self._due <= 0:
             self._settle()
-        return self._weigh(found) if found else found
+        return self._weigh(anomalies) if anomalies else anomalies
 
     def absorb(self, block: Block) -> bool:
         """Take a block in which no value is reported."""
@@ -170,15 +171,15 @@ class ZScore:
             else:
                 self._bounds.append((metric, *window.bounds(self._core)))
 
-    def _weigh(self, found: list[Anomaly]) -> list[Anomaly]:
+    def _weigh(self, anomalies: list[Anomaly]) -> list[Anomaly]:
         """Return the anomalies of one row; those that nothing corroborates and nobody asked for are infos."""
-        far = {anomaly.metric for anomaly in found if abs(float(anomaly.evidence["z"])) >= self._threshold}
+        far = {anomaly.metric for anomaly in anomalies if abs(float(anomaly.evidence["z"])) >= self._threshold}
         witnesses = {_FAMILIES.get(metric, metric) for metric in far}
         return [
             anomaly
             if anomaly.metric in self._asked or (anomaly.metric in far and (len(witnesses) > 1 or not self._default))
             else replace(anomaly, severity=Severity.info)
-            for anomaly in found
+            for anomaly in anomalies
         ]
 
     def _open(self, metric: str) -> None:
@@ -186,3 +187,8 @@ class ZScore:
         if self._default and metric not in self._asked and threshold < math.inf:
             threshold = NOTE
         self._windows[metric] = None if threshold == math.inf else Window(self._size, threshold)
+
+
+SPEC = DetectorSpec(
+    "z-score", lambda context: ZScore(context.anomaly_threshold or THRESHOLD, thresholds=context.metric_thresholds)
+)

@@ -22,6 +22,7 @@ class AnomalyFound(Event):
         evidence: the numbers behind it, by name.
         causes: likely causes, the likeliest first.
         remedy: what to try.
+        detector: name of the detector; absent in runs of versions before it was recorded.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class AnomalyFound(Event):
     evidence: Mapping[str, Any] = field(default_factory=dict)
     causes: tuple[str, ...] = ()
     remedy: str = ""
+    detector: str | None = None
 
 
 @event("trend")
@@ -92,13 +94,15 @@ class Stop(Event):
 
 @event("monitor_failed")
 class MonitorFailed(Event):
-    """A detector raised an exception; the training went on without detection.
+    """A detector failed and was switched off; the training and the other detectors went on.
 
     Attributes:
-        error: type and message of the exception.
+        error: type and message of the exception, or what was malformed in what it reported.
+        detector: name of the detector; absent if all detection ended.
     """
 
     error: str
+    detector: str | None = None
 
 
 @event("alert_failed")

@@ -91,7 +91,7 @@ def test_what_the_project_sets_holds_live_and_afterwards(pytester: pytest.Pytest
     (file,) = (pytester.path / "out").glob("*/*/run.json")
     run = read_run(file.parent)
 
-    assert run.info["detection"]["checks"] == {"kl-runaway": 1e-9}
+    assert run.info["detection"]["detectors"] == {"kl-runaway": 1e-9}
     live = [event for event in run.events_of(AnomalyFound) if event.kind == "kl-runaway"]
     afterwards = [found for found in anomalies_in(run) if found.kind == "kl-runaway"]
     assert [event.evidence["limit"] for event in live] == [1e-9] * len(live)

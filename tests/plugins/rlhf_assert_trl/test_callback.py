@@ -22,6 +22,7 @@ from rlhf_assert.recording.events import (
     Stop,
 )
 from rlhf_assert.recording.run import Run, read_run
+from rlhf_assert.verdict import judge
 
 Watch = Callable[..., Run]
 Build = Callable[..., Any]
@@ -176,6 +177,16 @@ def test_a_faulty_detector_costs_no_training(build: Build, watch: Watch) -> None
     assert run.status == "completed"
     assert len(run.rows) == 6
     assert [event.error for event in run.events_of(MonitorFailed)] == ["ZeroDivisionError: in a detector"]
+    told = next(check for check in judge(run).checks if check.name == "detectors")
+    assert told.headline == "failed to judge: broken (ZeroDivisionError: in a detector)"
+
+
+@pytest.mark.training
+def test_what_a_detector_of_ones_own_finds_is_in_the_verdict(build: Build, watch: Watch) -> None:
+    run = watch(build("sft"), detectors=[Broken(), AtStep(3, Severity.critical)])
+
+    assert [event.detector for event in run.events_of(AnomalyFound)] == ["at-step"]
+    assert [(found.kind, found.detector) for found in judge(run).failures[0].anomalies] == [("at-step", "at-step")]
 
 
 @pytest.mark.training

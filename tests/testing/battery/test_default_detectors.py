@@ -7,12 +7,14 @@ that looks at several metrics is tried on healthy runs of its algorithm.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlhf_assert.detect import Detector, Severity, default_detectors
-from rlhf_assert.detect.settings import CHECKS, Settings
+from rlhf_assert.detect.detector_registry import BUILT_IN
+from rlhf_assert.detect.settings import Settings
 from rlhf_assert.testing.battery import Finds, check_detector
 from rlhf_assert.testing.strategies import (
     anomalous,
@@ -39,7 +41,7 @@ def only(name: str, algorithm: str) -> Callable[[], Detector]:
     """Return what makes one of the default detectors as a run of this algorithm has it."""
 
     def make() -> Detector:
-        chosen = Settings(checks={check: check == name for check in CHECKS})
+        chosen = Settings(detectors={other: other == name for other in BUILT_IN})
         (detector,) = default_detectors(algorithm, {"beta": 0.04}, settings=chosen)
         return detector
 
@@ -160,10 +162,6 @@ CASES: dict[str, Case] = {
     ),
 }
 
-UNTRIED = frozenset({"reward-drift", "reward-follows-length", "rollout-mismatch"})
-"""Detectors of what `logs` does not draw: rewards that are lost over hundreds of rows, lengths that grow by half, and
-the distance from a rollout engine."""
-
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_default_detector_has_every_property(name: str) -> None:
@@ -174,7 +172,10 @@ def test_a_default_detector_has_every_property(name: str) -> None:
     )
 
 
-def test_every_default_detector_is_tried() -> None:
-    everything = Settings(checks=dict.fromkeys(CHECKS, True))
+def test_every_detector_of_ours_is_tried_here_or_has_tests_of_its_own() -> None:
+    # `logs` draws no rewards that are lost over hundreds of rows, no lengths that grow by half, and no rollout engine.
+    tests = Path(__file__).parents[2] / "detect" / "detectors"
+    own = {path.stem.removeprefix("test_").replace("_", "-") for path in tests.glob("test_*.py")}
 
-    assert {detector.name for detector in default_detectors("grpo", settings=everything)} == CASES.keys() | UNTRIED
+    assert BUILT_IN.keys() - CASES.keys() - own == set()
+    assert CASES.keys() <= BUILT_IN.keys()

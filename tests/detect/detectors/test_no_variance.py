@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rlhf_assert.detect import Severity
-from rlhf_assert.detect.detectors.constant import Frozen, NoVariance
+from rlhf_assert.detect.detectors.no_variance import NoVariance
 
 DEAD = {"reward": 0.0, "reward_std": 0.0, "zero_std_fraction": 1.0}
 ALIVE = {"reward": 0.5, "reward_std": 0.2, "zero_std_fraction": 0.25}
@@ -17,7 +17,6 @@ def severities(found: Any) -> list[tuple[str, Severity, int]]:
 
 def test_a_sound_run_is_quiet(find: Any, sound: Any) -> None:
     assert find(NoVariance(), sound) == []
-    assert find(Frozen(), sound) == []
 
 
 def test_nothing_to_learn_from_is_a_warning_then_critical(find: Any) -> None:
@@ -63,10 +62,3 @@ def test_rows_without_rewards_are_passed_over(find: Any) -> None:
     assert find(NoVariance(), [{"loss": 1.0}] * 50) == []
     (found, _) = find(NoVariance(), [{"loss": 1.0}, DEAD] * 20)
     assert (found.onset, found.evidence["rows"]) == (2, 10)
-
-
-def test_a_metric_that_stands_still_is_found_unless_it_is_0(find: Any) -> None:
-    (found,) = find(Frozen(), [{"loss": 1.0}, *[{"loss": 2.0, "entropy": 0.0}] * 50])
-    assert (found.metric, found.severity, found.onset) == ("loss", Severity.warning, 2)
-    assert find(Frozen(), [{"loss": 0.0, "truncated_fraction": 1.0}] * 50) == []
-    assert find(Frozen(), [*[{"loss": 1.0}] * 19, {"loss": 1.1}] * 5) == []

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from rlhf_assert.detect.anomaly import Anomaly, Severity
+from rlhf_assert.detect.detector_spec import DetectorSpec
 from rlhf_assert.detect.streaks import streaks
 from rlhf_assert.recording.rows import Block
 from rlhf_assert.recording.series import FloatArray
@@ -35,7 +36,7 @@ _EVERY = 10
 
 @dataclass(slots=True)
 class Critic:
-    """Compares the value loss with what the critic has to predict. Each is told once, as a warning.
+    """Compares the value loss with the rewards that the critic must predict. Reports each of these once, as a warning.
 
     - `value-out-of-scale`: the first value loss is 300 times the rewards' mean square or more (values far off their
       targets from the start), or above 10,000 for 10 rows (rewards that nobody normalised; a note if they have grown).
@@ -67,28 +68,28 @@ class Critic:
 
     def update(self, step: int, metrics: Row) -> list[Anomaly]:
         """Take one row."""
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         explained = metrics.get("explained_variance")
         if explained is not None:
             self._variances += 1
             self._low = self._low + 1 if explained < EXPLAINED and self._variances > ROWS else 0
             self._explained.append(explained)
             if self._low >= ROWS and not self._improves():
-                found += self._report("explained-variance", "explained_variance", step, explained, EXPLAINED)
+                anomalies += self._report("explained-variance", "explained_variance", step, explained, EXPLAINED)
         loss, reward = metrics.get("value_loss"), metrics.get("reward")
         if explained is not None and loss is not None and explained - explained == loss - loss == 0.0:
             self._fit.append((explained, loss))
             if self._variances % _EVERY == 0:
-                found += self._refit(step)
+                anomalies += self._refit(step)
         if loss is None or reward is None or loss - loss != 0.0 or reward - reward != 0.0:
-            return found
+            return anomalies
         spread = metrics.get("reward_std") or 0.0
         self._count += 1
         self._losses.append(loss)
         self._rewards.append(reward * reward + spread * spread)
         if self._count <= ROWS:
-            return found + self._begin(step, loss, spread)
-        return found if self._count % _EVERY else found + self._go_on(step)
+            return anomalies + self._begin(step, loss, spread)
+        return anomalies if self._count % _EVERY else anomalies + self._go_on(step)
 
     def absorb(self, block: Block) -> bool:
         """Take a block whose losses stay under every limit."""
@@ -205,3 +206,6 @@ _MEANINGS = {
     "explained-variance": "the critic predicts worse than the mean would",
     "critic-lost": "the critic explained more than half of the returns, and its error has outgrown them",
 }
+
+
+SPEC = DetectorSpec("critic", lambda _: Critic())
