@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from rlhf_assert.cli.check_text import Style, short_facts
-from rlhf_assert.cli.detection_options import Detection, detection_of, detection_options
+from rlhf_assert.cli.detection_options import detection_of, detection_options
 from rlhf_assert.cli.output import finish, plain, print_json, width, word
 from rlhf_assert.detect.detector_registry import BUILT_IN
+from rlhf_assert.errors import UsageError
 from rlhf_assert.judging.answers import Answer, expand, unreadable
+from rlhf_assert.judging.detection import Detection
 from rlhf_assert.judging.pool import judge_all
 from rlhf_assert.numbers import count
 from rlhf_assert.report import github
 from rlhf_assert.report.layout import clean, columns, hang, pad
 from rlhf_assert.report.summary import false_alarms as told_alarms
 from rlhf_assert.report.wording import verdict_word
+from rlhf_assert.training.python_file import load_module
 
 SEVERITIES = ("info", "warning", "critical")
 
@@ -33,6 +38,13 @@ SEVERITIES = ("info", "warning", "critical")
     help="The least severity that gives exit code 1.",
 )
 @click.option("--allow-unjudged", is_flag=True, help="Accept what cannot be read or judged: no exit code 2 for it.")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py|MODULE",
+    help="Import checks and detectors of yours: what it decorates is asked, too. Repeatable.",
+)
 @detection_options
 def check(
     paths: tuple[str, ...],
@@ -40,6 +52,7 @@ def check(
     fail_on: str,
     allow_unjudged: bool,  # noqa: FBT001 - click calls by name
     false_alarms: str | None,
+    plugins: tuple[str, ...],
     detectors: tuple[str, ...],
     z_thresholds: tuple[str, ...],
 ) -> None:
@@ -50,6 +63,7 @@ def check(
     The last three options go before [tool.rlhf-assert] of the nearest pyproject.toml, and before the settings that a
     run directory keeps.
     """
+    import_plugins(plugins)
     detection = detection_of(false_alarms, detectors, z_thresholds)
     answers = _answers(paths, Style(width(), plain()) if output == "text" else None, detection)
     if output == "json":
@@ -66,6 +80,24 @@ def check(
     finish(code, why, quiet=output == "json")
 
 
+def import_plugins(words: Sequence[str]) -> None:
+    """Import the files and modules that register checks and detectors.
+
+    Raises:
+        click.UsageError: one cannot be imported.
+    """
+    for named in words:
+        try:
+            if named.endswith(".py"):
+                load_module(Path(named))
+            else:
+                importlib.import_module(named)
+        except UsageError as error:
+            raise click.UsageError(f"--plugin {error}") from error
+        except Exception as error:
+            raise click.UsageError(f"--plugin {named}: cannot be imported: {type(error).__name__}: {error}") from error
+
+
 def conclude(answers: Sequence[Answer], fail_on: str, *, allow_unjudged: bool = False) -> tuple[int, str]:
     """Return the exit code and why."""
     severities = [finding["severity"] for answer in answers for finding in answer.findings]
@@ -73,10 +105,13 @@ def conclude(answers: Sequence[Answer], fail_on: str, *, allow_unjudged: bool = 
     if fail_on != "never":
         counted = sum(SEVERITIES.index(severity) >= SEVERITIES.index(fail_on) for severity in severities)
     missing = sum(not answer.judged for answer in answers)
+    errors = sum(answer.errors for answer in answers)
     judged = f"{len(answers) - missing} of {len(answers)} judged"
     findings_counted = count(counted, "finding")
     if counted:
         return 1, f"{findings_counted}, --fail-on={fail_on}; {judged}"
+    if errors and not allow_unjudged:
+        return 2, f"{count(errors, 'check')} failed to judge; {judged}; --allow-unjudged to pass on what was judged"
     if missing and not allow_unjudged:
         return 2, f"{judged}; --allow-unjudged to pass on what was judged"
     return 0, f"{judged}; --fail-on={fail_on}" + ("; --allow-unjudged" if missing else "")

@@ -36,6 +36,10 @@ class Style:
     width: int
     ascii: bool
 
+    def __call__(self, verdict: Verdict, alone: bool) -> tuple[tuple[str, ...], str]:  # noqa: FBT001 - see `answers.Tell`
+        """Tell a verdict: what stands beside the log's name, and its findings, at length if it is the only one."""
+        return tuple(header(verdict.run)), full(verdict, self) if alone else brief(verdict, self)
+
 
 def short_facts(verdict: Verdict, rows: int) -> str:
     """Return `80 rows, 6 checks passed, 2 not judged`."""
@@ -68,7 +72,9 @@ def full(verdict: Verdict, style: Style) -> str:
     lines = ["", *_findings(verdict, style, indent="", at_length=True)]
     marks = {check.name: mark(check) for check in verdict.checks}
     passed = [name for name, its in marks.items() if its == "pass"]
+    errors = [f"{check.name}: {check.headline}" for check in verdict.errors]
     lines += _row("passed", ["  ".join(passed)] if passed else [], style)
+    lines += _row("error", errors, style)
     lines += _row("not judged", _not_judged(verdict), style)
     lines += _row("unknown", [_unknown(run)] if run.unmapped else [], style)
     if run.info.get("keys_left_out"):
@@ -82,7 +88,8 @@ def full(verdict: Verdict, style: Style) -> str:
     counted = list(marks.values())
     total = (
         f"{counted.count('CRIT')} critical, {count(counted.count('warn'), 'warning')}, {len(passed)} passed, "
-        f"{counted.count('few') + counted.count('skip')} not judged."
+        f"{counted.count('few') + counted.count('skip')} not judged"
+        f"{f', {len(errors)} failed to judge' if errors else ''}."
     )
     return "\n".join([*lines, "", total + _last_good(verdict)])
 

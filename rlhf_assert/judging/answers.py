@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from rlhf_assert.checked import Status
-from rlhf_assert.cli.check_text import Style, brief, full, header
-from rlhf_assert.cli.detection_options import Detection
+from rlhf_assert.checks.registry import checks_of
 from rlhf_assert.detect.budget import Rates
 from rlhf_assert.errors import RlhfAssertError, UnreadableRun, suggest
 from rlhf_assert.facts.detected import expected_false_alarms
 from rlhf_assert.ingest import is_run_directory, logs_in, read_log
+from rlhf_assert.judging.detection import Detection
 from rlhf_assert.judging.paths import PARTS, damaged, reason, require
 from rlhf_assert.metrics import ALIASES
 from rlhf_assert.numbers import count
@@ -24,6 +25,9 @@ from rlhf_assert.report import github
 from rlhf_assert.report.layout import clean, cut
 from rlhf_assert.report.wording import findings_of
 from rlhf_assert.verdict import Verdict, judge
+
+Tell = Callable[[Verdict, bool], tuple[tuple[str, ...], str]]
+"""Tells a verdict, at length or not: what stands beside the log's name, and the text below. It may cross processes."""
 
 SHOWN_KEYS = 12
 LONGEST_KEY = 60
@@ -64,6 +68,11 @@ class Answer:
         """Whether at least one check judged."""
         return self.verdict is not None and self.verdict.judged > 0
 
+    @property
+    def errors(self) -> int:
+        """How many checks failed to judge."""
+        return 0 if self.verdict is None else len(self.verdict.errors)
+
 
 def expand(path: str) -> tuple[list[str], str | None]:
     """Return the logs that a path stands for, or none and why there are none."""
@@ -81,19 +90,19 @@ def expand(path: str) -> tuple[list[str], str | None]:
     return [path if log == given else str(log) for log in found], None
 
 
-def answer(path: str, style: Style | None, detection: Detection | None = None, *, alone: bool) -> list[Answer]:
+def answer(path: str, tell: Tell | None, detection: Detection | None = None, *, alone: bool) -> list[Answer]:
     """Read and judge one log.
 
     Args:
         path: a file or folder.
-        style: how to print it; None if nobody will read the text.
+        tell: tells the verdict; None if nobody will read the text.
         detection: what is set about detection; by default nothing.
-        alone: print it at length.
+        alone: tell it at length.
     """
     try:
         with np.errstate(all="ignore"):  # a log may hold any float; what overflows is judged as infinite
             runs = [(detection or Detection()).apply(run) for run in _read(path)]
-            return [answer_run(_named(path, run), run, style, alone=alone) for run in runs]
+            return [answer_run(_named(path, run), run, tell, alone=alone) for run in runs]
     except RlhfAssertError as error:
         return [unreadable(path, reason(error, path))]
     except MemoryError:
@@ -131,11 +140,11 @@ def _named(path: str, run: Run) -> str:
     return path if not phase or phase[0] == 1 else f"{path}#{phase[0]}"
 
 
-def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> Answer:
+def answer_run(source: str, run: Run, tell: Tell | None, *, alone: bool) -> Answer:
     """Judge one run that was read; see `answer`."""
     unknown = "" if run.series or "log" not in run.info else _no_metric(run)
     if unknown:
-        entry = _entry(source, run, [], [{"check": "metrics", "reason": unknown}])
+        entry = _entry(source, run, [], [{"check": checks_of("assert_other_metrics_sound")[0].name, "reason": unknown}])
         line = github.annotation("error", f"{source}: {unknown}", title="not judged")
         return Answer(source, unjudged=unknown, entry=entry, annotations=(line,))
     verdict = judge(run)
@@ -145,7 +154,7 @@ def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> An
         for check in verdict.checks
         if check.status not in (Status.PASS, Status.FAIL)
     ]
-    text = "" if style is None else full(verdict, style) if alone else brief(verdict, style)
+    header, text = ((), "") if tell is None else tell(verdict, alone)
     lines = github.annotations([verdict], file="" if is_run_directory(run.path) else os.path.relpath(run.path))
     return Answer(
         source,
@@ -154,7 +163,7 @@ def answer_run(source: str, run: Run, style: Style | None, *, alone: bool) -> An
         entry=_entry(source, run, findings, skipped),
         rows=len(run.rows),
         false_alarms=expected_false_alarms(run),
-        header=tuple(header(run)),
+        header=header,
         text=text,
         annotations=tuple(lines),
     )

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import click
 
-from rlhf_assert.cli.check_text import Style
-from rlhf_assert.cli.detection_options import Detection
-from rlhf_assert.judging.answers import Answer, answer, unreadable
+from rlhf_assert.judging.answers import Answer, Tell, answer, unreadable
+from rlhf_assert.judging.detection import Detection
 from rlhf_assert.report.layout import cut
 from rlhf_assert.resources.sampler import usable_cores
 
@@ -29,26 +28,26 @@ SILENT_SECONDS = 0.5
 
 
 def judge_all(
-    paths: Sequence[str], style: Style | None, detection: Detection | None = None, *, alone: bool
+    paths: Sequence[str], tell: Tell | None, detection: Detection | None = None, *, alone: bool
 ) -> list[list[Answer]]:
     """Return the answers for each path, in the order of the paths; see `answer`."""
     processes = min(usable_cores(), len(paths), MOST_PROCESSES)
     begun = time.monotonic()
     with _progress_line() as show:
         if processes > 1 and (len(paths) >= WORTH_FILES or sum(map(_size, paths)) >= WORTH_BYTES):
-            found = dict(_in_processes(paths, style, detection, processes, alone=alone, show=show, begun=begun))
+            found = dict(_in_processes(paths, tell, detection, processes, alone=alone, show=show, begun=begun))
             return [found[index] for index in range(len(paths))]
         answers = []
         for index, path in enumerate(paths):
             if time.monotonic() - begun > SILENT_SECONDS or _size(path) >= WORTH_BYTES:
                 show(f"{index + 1}/{len(paths)}  {path}")
-            answers.append(answer(path, style, detection, alone=alone))
+            answers.append(answer(path, tell, detection, alone=alone))
         return answers
 
 
 def _in_processes(
     paths: Sequence[str],
-    style: Style | None,
+    tell: Tell | None,
     detection: Detection | None,
     processes: int,
     *,
@@ -61,7 +60,7 @@ def _in_processes(
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's idle threads; the fork itself runs none of them
         with _pool(processes) as pool:
             futures: dict[Future[list[Answer]], int] = {
-                pool.submit(answer, path, style, detection, alone=alone): index for index, path in enumerate(paths)
+                pool.submit(answer, path, tell, detection, alone=alone): index for index, path in enumerate(paths)
             }
             for done, future in enumerate(as_completed(futures), start=1):
                 index = futures[future]
@@ -74,7 +73,7 @@ def _in_processes(
         for index in lost:  # one process that dies takes down the pool, and with it logs that are not to blame
             with _pool(1) as pool:
                 try:
-                    yield index, pool.submit(answer, paths[index], style, detection, alone=alone).result()
+                    yield index, pool.submit(answer, paths[index], tell, detection, alone=alone).result()
                 except BrokenProcessPool:
                     yield index, [unreadable(paths[index], "the process that judged it was killed: out of memory?")]
 

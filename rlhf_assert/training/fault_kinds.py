@@ -29,7 +29,6 @@ class FaultKind:
     Attributes:
         summary: what is wrong from the onset on; `{}` stands for the magnitude.
         algorithms: the algorithms that the fault can break.
-        found_by: the checks and kinds of anomalies that should find the fault; one of them is enough.
         magnitude: the default magnitude.
         unit: what the magnitude counts. It is empty for a fault without degrees, whose magnitude is always 1.
         onset: the default onset: 10 for a fault that begins in the middle, 1 for one that is there from the start.
@@ -42,7 +41,6 @@ class FaultKind:
 
     summary: str
     algorithms: frozenset[str]
-    found_by: tuple[str, ...]
     magnitude: float = 1.0
     unit: str = ""
     onset: int = 10
@@ -59,19 +57,16 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=1000.0,
             unit="times the learning rate",
             algorithms=_ALL,
-            found_by=("optimizer", "kl", "loss", "entropy", "metrics", "checkpoints"),
         ),
         "learning_rate_zero": FaultKind(
             summary="the optimizer steps with learning rate 0; the schedule does not say so",
             algorithms=_ALL,
-            found_by=("optimizer", "gradients", "checkpoints"),
             in_logs=False,
         ),
         "gradient_drop": FaultKind(
             summary="{} of the parameters never get their gradients",
             unit="share of the parameter tensors, 0 to 1",
             algorithms=_ALL,
-            found_by=("optimizer", "gradients", "checkpoints"),
             in_logs=False,
         ),
         "gradient_noise": FaultKind(
@@ -79,7 +74,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=100.0,
             unit="standard deviations of each gradient tensor",
             algorithms=_ALL,
-            found_by=("gradients", "metrics", "loss", "learning", "kl", "entropy"),
         ),
         "gradient_clipping_off": FaultKind(
             summary="gradients are not clipped any more, and come {} times as large",
@@ -87,24 +81,20 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="times the gradients",
             algorithms=_CLIPPING,
             needs=("gradient clipping",),
-            found_by=("optimizer",),
             in_logs=False,
         ),
         "gradient_nan": FaultKind(
             summary="one gradient is NaN at one step",
             algorithms=_ALL,
-            found_by=("gradients", "loss", "kl", "metrics", "completion", "checkpoints", "optimizer"),
         ),
         "gradient_inf": FaultKind(
             summary="one gradient is infinite at one step",
             algorithms=_ALL,
-            found_by=("gradients", "loss", "kl", "metrics", "completion", "checkpoints", "optimizer"),
         ),
         "optimizer_state_lost": FaultKind(
             summary="the optimizer forgets its moments, as after a resume without its state",
             algorithms=_ALL,
             needs=("adam",),
-            found_by=("optimizer", "checkpoints"),
             in_logs=False,
         ),
         # the weights
@@ -113,27 +103,23 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=0.5,
             unit="share of the parameter tensors, 0 to 1",
             algorithms=_ALL,
-            found_by=("optimizer", "gradients", "checkpoints"),
             in_logs=False,
         ),
         "weights_nan": FaultKind(
             summary="{} weights of one matrix become NaN",
             unit="weights",
             algorithms=_ALL,
-            found_by=("completion", "optimizer", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
         ),
         "weights_inf": FaultKind(
             summary="{} weights of one matrix become infinite",
             unit="weights",
             algorithms=_ALL,
-            found_by=("completion", "optimizer", "checkpoints", "loss", "kl", "metrics", "gradients", "rewards"),
         ),
         "value_head_scaled": FaultKind(
             summary="the value head's weights are multiplied by {}",
             magnitude=100.0,
             unit="times the weights",
             algorithms=frozenset({"ppo"}),
-            found_by=("value_loss", "optimizer"),
         ),
         # the rewards
         "reward_nan": FaultKind(
@@ -141,7 +127,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="completions",
             algorithms=_GENERATING,
             needs=("reward functions",),
-            found_by=("rewards", "completion"),
             in_logs=False,
         ),
         "reward_inf": FaultKind(
@@ -149,7 +134,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="completions",
             algorithms=_GENERATING,
             needs=("reward functions",),
-            found_by=("rewards", "completion"),
         ),
         "reward_constant": FaultKind(
             summary="every completion is rewarded with {}",
@@ -157,7 +141,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="the reward",
             algorithms=_GENERATING,
             needs=("reward functions",),
-            found_by=("rewards", "gradients", "metrics"),
         ),
         "reward_random": FaultKind(
             summary="rewards are random numbers between 0 and {}",
@@ -166,7 +149,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             needs=("reward functions",),
             onset=1,
             abrupt=False,
-            found_by=("rewards", "learning"),
         ),
         "reward_shuffled": FaultKind(
             summary="{} of the rewards of a batch are dealt to other completions",
@@ -175,13 +157,11 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             needs=("reward functions",),
             onset=1,
             abrupt=False,
-            found_by=("rewards", "learning"),
         ),
         "reward_negated": FaultKind(
             summary="rewards have the wrong sign",
             algorithms=_GENERATING,
             needs=("reward functions",),
-            found_by=("rewards", "metrics", "learning"),
         ),
         "reward_rescaled": FaultKind(
             summary="rewards are multiplied by {}",
@@ -189,7 +169,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="times the reward",
             algorithms=_GENERATING,
             needs=("reward functions",),
-            found_by=("rewards", "metrics", "value_loss", "loss"),
         ),
         "reward_delayed": FaultKind(
             summary="each batch gets the rewards of the batch {} before it",
@@ -198,7 +177,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             needs=("reward functions",),
             onset=1,
             abrupt=False,
-            found_by=("rewards", "learning"),
         ),
         "reward_length": FaultKind(
             summary="each token of a completion is rewarded with {} on top",
@@ -208,20 +186,17 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             needs=("reward functions",),
             onset=1,
             abrupt=False,
-            found_by=("rewards",),
         ),
         # what is made of them
         "advantages_negated": FaultKind(
             summary="advantages have the wrong sign",
             algorithms=_GROUPED | {"ppo"},
-            found_by=("rewards", "learning", "metrics"),
             in_logs=False,
         ),
         "advantages_shuffled": FaultKind(
             summary="{} of the advantages are given to other completions",
             unit="share of the completions, 0 to 1",
             algorithms=_GROUPED,
-            found_by=("rewards",),
             in_logs=False,
         ),
         "kl_coefficient_wrong": FaultKind(
@@ -230,7 +205,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="times the coefficient",
             algorithms=_REFERENCED,
             needs=("reference",),
-            found_by=("objective", "loss", "metrics", "rewards", "policy_loss", "learning", "gradients"),
         ),
         "kl_coefficient_negated": FaultKind(
             summary="the KL coefficient has the wrong sign, at {} times its size",
@@ -238,14 +212,12 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="times the coefficient",
             algorithms=_REFERENCED,
             needs=("reference",),
-            found_by=("objective", "loss", "kl", "metrics", "rewards", "policy_loss", "learning", "gradients"),
         ),
         "value_coefficient_wrong": FaultKind(
             summary="the value loss is weighted with {} times the configured coefficient",
             magnitude=1000.0,
             unit="times the coefficient",
             algorithms=frozenset({"ppo"}),
-            found_by=("objective",),
             in_logs=False,
         ),
         # the reference
@@ -255,20 +227,17 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="standard deviation",
             algorithms=_REFERENCED,
             needs=("reference",),
-            found_by=("reference", "kl", "loss"),
         ),
         "reference_zeroed": FaultKind(
             summary="the reference's weights are 0",
             algorithms=_REFERENCED,
             needs=("reference",),
-            found_by=("reference", "kl", "loss"),
         ),
         "reference_updated": FaultKind(
             summary="the reference is moved by {} of its way to the policy at each step",
             unit="share of the way, 0 to 1",
             algorithms=_REFERENCED,
             needs=("reference",),
-            found_by=("reference",),
             in_logs=False,
         ),
         # generation
@@ -277,7 +246,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=10.0,
             unit="steps",
             algorithms=_GENERATING,
-            found_by=("rollout", "policy_loss", "metrics", "kl"),
             in_logs=False,
         ),
         "temperature_mismatch": FaultKind(
@@ -285,7 +253,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=2.0,
             unit="times the temperature",
             algorithms=_GENERATING,
-            found_by=("rollout", "policy_loss", "metrics", "kl"),
             in_logs=False,
         ),
         "truncation": FaultKind(
@@ -293,12 +260,10 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=4.0,
             unit="tokens",
             algorithms=_GENERATING,
-            found_by=("metrics", "rollout"),
         ),
         "eos_as_pad": FaultKind(
             summary="the tokenizer's end token and padding token are mixed up: no completion ends",
             algorithms=_GENERATING - {"ppo"},  # PPO cuts by its own stop token, and fills up with padding
-            found_by=("metrics", "rollout"),
         ),
         "dropout_left_on": FaultKind(
             summary="dropout of {} is on where log-probabilities are taken",
@@ -307,14 +272,12 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             algorithms=_REFERENCED,
             needs=("reference",),
             onset=1,
-            found_by=("kl", "loss", "rollout", "policy_loss", "metrics"),
         ),
         # data, machine, disk
         "data_repeated": FaultKind(
             summary="the same {} batches come again and again",
             unit="batches",
             algorithms=_ALL,
-            found_by=("data",),
             in_logs=False,
         ),
         "memory_leak": FaultKind(
@@ -323,7 +286,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             unit="MiB per step",
             algorithms=_ALL,
             abrupt=False,
-            found_by=("resources",),
             in_logs=False,
         ),
         "slow_step": FaultKind(
@@ -331,7 +293,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=1.0,
             unit="seconds",
             algorithms=_ALL,
-            found_by=("resources",),
             in_logs=False,
         ),
         "checkpoint_truncated": FaultKind(
@@ -339,7 +300,6 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=0.5,
             unit="share of the file, 0 to 1",
             algorithms=_ALL,
-            found_by=("checkpoints",),
             in_logs=False,
         ),
         # what consists of several processes
@@ -348,18 +308,15 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             magnitude=1000.0,
             unit="times the learning rate",
             algorithms=frozenset({"ppo"}),
-            found_by=("optimizer", "value_loss"),
         ),
         "engine_killed": FaultKind(
             summary="the process of the engine that generates is killed",
             algorithms=_GENERATING,
-            found_by=("completion", "actors"),
             in_logs=False,
         ),
         "actor_killed": FaultKind(
             summary="the process that trains the policy is killed",
             algorithms=_GENERATING,
-            found_by=("completion", "actors"),
             in_logs=False,
         ),
     }

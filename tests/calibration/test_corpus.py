@@ -14,7 +14,7 @@ from statistics import mean
 
 import pytest
 
-from rlhf_assert.cli.detection_options import Detection
+from rlhf_assert.judging.detection import Detection
 from rlhf_assert.judging.pool import judge_all
 
 CORPUS = Path(os.environ.get("RLHF_ASSERT_CORPUS", ""))
