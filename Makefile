@@ -4,13 +4,17 @@ BIN := .venv/bin
 NEWEST := .venv-newest-trl
 OPENRLHF := .venv-openrlhf
 
-.PHONY: smoke test fuzz openrlhf-test validate lint bench newest-trl openrlhf-env clean
+.PHONY: smoke test thorough fuzz openrlhf-test validate lint bench newest-trl openrlhf-env clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
 	$(BIN)/pytest --rlhf-scenario
 
-test: .venv/.ready ## set up, and run every test
-	$(BIN)/pytest -m "not fuzz and not thorough" $(TEST_ARGS)
+test: .venv/.ready ## set up, and run the tests: two at a time, then those that need the machine alone
+	$(BIN)/pytest -n 2 --dist worksteal -m "not fuzz and not thorough and not alone" $(TEST_ARGS)
+	$(BIN)/pytest -m "alone and not fuzz and not thorough" $(TEST_ARGS)
+
+thorough: .venv/.ready ## the whole calibration tables, every scenario on five seeds: some forty minutes
+	$(BIN)/pytest -m thorough tests/calibration tests/scenarios --ignore=tests/scenarios/test_openrlhf.py
 
 fuzz: .venv/.ready ## ten thousand inputs for the readers of logs, some ten minutes
 	$(BIN)/pytest -m fuzz tests/robustness

@@ -1,6 +1,6 @@
 """How often the default detectors alarm on runs in which nothing is wrong: a committed table.
 
-Recompute it after a change of a detector: RLHF_ASSERT_RECALIBRATE=1 pytest tests/calibration -m slow
+Recompute it after a change of a detector: RLHF_ASSERT_RECALIBRATE=1 pytest tests/calibration -m thorough
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_a_part_of_the_table_is_still_true(false_alarms: Measure, table: dict[st
         assert share * runs <= table["by_noise"][shape]["40"][severity] * RUNS[40] + 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_whole_table_is_true(
     false_alarms: Measure, shapes: tuple[str, ...], kinds_of_reward: tuple[str, ...]
 ) -> None:

@@ -1,6 +1,6 @@
 """What the default detectors find, and how late: a committed table.
 
-Recompute it after a change of a detector: RLHF_ASSERT_RECALIBRATE=1 pytest tests/calibration -m slow
+Recompute it after a change of a detector: RLHF_ASSERT_RECALIBRATE=1 pytest tests/calibration -m thorough
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_a_part_of_the_table_is_still_true(detection: Measure, table: Table) -> 
         assert (1 - detection(change, size, 20)["found"]) * 20 <= (1 - table[change][str(size)]["found"]) * RUNS + 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_whole_table_is_true(detection: Measure, changes: tuple[str, ...]) -> None:
     document = {
         "detectors": "default_detectors('grpo', {'beta': 0.04}); the reward at row 60, in noise of 10 %",

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 from textwrap import dedent
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -39,7 +39,7 @@ import rlhf_assert
 from rlhf_assert import failed, passed, skipped
 
 
-@rlhf_assert.check(name="early-loss", question="Does the loss start low?", needs="loss", options={"early_loss": "limit"})
+@rlhf_assert.check(name="early-loss", question="Does the loss start low?", options={"early_loss": "limit"})
 def judge_early_loss(run, *, limit=1e-6):
     """Judge the first loss."""
     if "loss" not in run.series:
@@ -113,9 +113,7 @@ def test_they_are_in_pytest_junit_html_and_check(theirs: Path, tmp_path: Path) -
     assert "test_further_check[trl-sft-early-loss]" in printed
     assert "loss starts at" in printed
     assert "is the third" in printed, "the detector's warning stands beside the loss"
-    properties = {
-        node.get("name"): node.get("value") for node in ElementTree.parse(tmp_path / "junit.xml").iter("property")
-    }
+    properties = {node.get("name"): node.get("value") for node in ET.parse(tmp_path / "junit.xml").iter("property")}
     assert properties["rlhf.check.early-loss"].startswith("fail: loss starts at")
     (info,) = (tmp_path / "out").rglob("run.json")
     run(theirs, "-m", "rlhf_assert.cli", "report", info.parent, cwd=tmp_path)

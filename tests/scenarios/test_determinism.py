@@ -13,7 +13,8 @@ pytestmark = [
     pytest.mark.training,
     *(pytest.mark.filterwarnings(f"ignore::{name}") for name in ("FutureWarning", "DeprecationWarning", "UserWarning")),
 ]
-MODULES = ("ppo", "grpo", "rloo", "online_dpo", "dpo", "kto", "reward", "sft")
+OTHERS = ("ppo", "rloo", "online_dpo", "kto", "reward", "sft")
+MODULES = ("grpo", "dpo", *(pytest.param(module, marks=pytest.mark.thorough) for module in OTHERS))
 TIMINGS = {"time", "step_time", "eps"}
 
 

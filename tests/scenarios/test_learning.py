@@ -22,7 +22,7 @@ MARGIN = {
     "sft": 0.2,
 }
 """By how much the last third's mean must beat the first third's, in the unit of the scenario's own learning signal."""
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 5))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rlhf_assert.errors import MissingDependency
@@ -13,3 +15,10 @@ def installed() -> Environment:
         return find_environment()
     except MissingDependency as error:
         pytest.skip(str(error))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A training of OpenRLHF takes both cores: it runs alone."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("training"):
+            item.add_marker(pytest.mark.alone)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,6 +32,13 @@ for line in sys.stdin:
     print("killed", flush=True)
 cluster.shutdown()
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A training on a cluster of this machine takes both cores: it runs alone."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("training"):
+            item.add_marker(pytest.mark.alone)
 
 
 class Nodes:
