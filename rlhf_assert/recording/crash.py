@@ -32,8 +32,8 @@ def own_frame(error: BaseException) -> str | None:
 
 
 def is_own(file: str) -> bool:
-    """Whether a file is the user's: not installed, not Python's, and not this library's."""
-    if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
+    """Whether a file is the user's: not installed, not compiled, not Python's, and not this library's."""
+    if file.startswith("<") or file.endswith(".pyx") or "site-packages" in file or "dist-packages" in file:
         return False
     path = Path(file)
     return not any(path.is_relative_to(folder) for folder in _FOLDERS) and not _OURS & set(path.parts)
