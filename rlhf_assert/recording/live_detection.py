@@ -70,18 +70,20 @@ class LiveDetection:
             if self._monitor is None:
                 self._monitor = Monitor(self._chosen())
             monitor = self._monitor
-            anomalies = [(anomaly, anomaly_found(step, anomaly)) for anomaly in monitor.update(step, metrics)]
+            anomalies = monitor.update(step, metrics)
+            events = [anomaly_found(step, anomaly) for anomaly in anomalies] if anomalies else []
         except Exception as error:  # noqa: BLE001 - a faulty detector must not cost anybody a training
             self._monitor, self._failed = None, True
             self._record(MonitorFailed(step=step, error=name_error(error)))
             return None
-        for name in monitor.failed_detectors.keys() - self._switched_off:
-            self._switched_off.add(name)
-            self._record(MonitorFailed(step=step, detector=name, error=monitor.failed_detectors[name]))
+        if monitor.failed_detectors:
+            for name in monitor.failed_detectors.keys() - self._switched_off:
+                self._switched_off.add(name)
+                self._record(MonitorFailed(step=step, detector=name, error=monitor.failed_detectors[name]))
         for metric, trend in monitor.changed.items():
             self._record(TrendChanged(step=step, metric=metric, trend=trend))
         worst = None
-        for anomaly, event in anomalies:
+        for anomaly, event in zip(anomalies, events, strict=True):
             self._record(event)
             self._alert(step, anomaly)
             if worst is None or anomaly.severity > worst.severity:

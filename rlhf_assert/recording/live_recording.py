@@ -13,7 +13,7 @@ from rlhf_assert.errors import RecordingError, TrainingStopped
 from rlhf_assert.recording.crash import describe_crash, name_error
 from rlhf_assert.recording.events import Event, HookFailed, Log, RecordingFailed, Stop, TrainBegin, TrainEnd
 from rlhf_assert.recording.live_detection import LiveDetection, StopOn
-from rlhf_assert.recording.recorder import Recorder, RunStatus
+from rlhf_assert.recording.recorder import Metrics, Recorder, RunStatus
 from rlhf_assert.resources.sampler import ResourceSampler
 
 P = ParamSpec("P")
@@ -136,12 +136,10 @@ class LiveRecording:
             if epoch is not None:
                 self._detection.turn(step, epoch)
             self._step = step
-            added = self._between.take()
-            metrics = self._write(self._recorder.row, step, {**logged, **added} if added else logged, epoch=epoch)
-            if metrics is None:
-                return None
-            self._write(self._recorder.event, Log(step=step))
-            return self._detection.look(step, metrics)
+            if added := self._between.take():
+                logged = {**logged, **added}
+            metrics = self._write(self._row, step, logged, epoch)
+            return None if metrics is None else self._detection.look(step, metrics)
 
     def samples(self, records: Iterable[Mapping[str, Any]], metrics: Mapping[str, float] | None = None) -> None:
         """Record samples; the fields of each are those of `rlhf_assert.recording.run.Samples`.
@@ -279,6 +277,11 @@ class LiveRecording:
                 self.event(HookFailed(step=self._step, hook=hook, error=name_error(error)))
                 return None
 
+    def _row(self, step: int, logged: Mapping[str, Any], epoch: float | None) -> Metrics:
+        metrics = self._recorder.row(step, logged, epoch=epoch)
+        self._recorder.event(Log(step=step))
+        return metrics
+
     def attempt(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Call what may fail for one input and not for the next, such as a parser of what a framework tells.
 
@@ -307,7 +310,7 @@ class LiveRecording:
         except RecordingError:
             raise
         except Exception as error:  # noqa: BLE001 - a value that nobody can write must not cost anybody a training
-            reason = f"{write.__name__}: {name_error(error)}"
+            reason = f"{write.__name__.lstrip('_')}: {name_error(error)}"
             self._recorder.event(RecordingFailed(step=self._step, reason=reason))
             return None
 
@@ -350,5 +353,7 @@ class Means:
 
     def take(self) -> dict[str, float]:
         """Return the means, and begin anew."""
+        if not self._sums:
+            return {}
         sums, self._sums = self._sums, {}
         return {name: total / count for name, (total, count) in sums.items()}
