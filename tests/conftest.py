@@ -49,6 +49,12 @@ def healthy_rows(steps: int = 40, seed: int = 0) -> list[dict[str, float | None]
     ]
 
 
+@pytest.fixture(autouse=True)
+def same_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test depend on the terminal: workers of xdist are told its width, and pass it on."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def rows() -> list[dict[str, float | None]]:
     """Forty rows of a sound GRPO run, to be spoilt by the test."""

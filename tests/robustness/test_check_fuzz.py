@@ -91,7 +91,7 @@ def answered(folder: Path, content: bytes) -> None:
         told = one.error or one.unjudged
         assert "defect" not in told, told
         assert "\n" not in told
-        assert bool(told) != (one.outcome is not None)
+        assert bool(told) != (one.verdict is not None)
         assert one.entry["error"] == one.error
 
 

@@ -12,8 +12,8 @@ from rlhf_assert import Anomaly, Severity
 from rlhf_assert.detect.detector_registry import forget_detector
 from rlhf_assert.detect.settings import Settings
 from rlhf_assert.recording.run import Run
+from rlhf_assert.training.request import Request
 from rlhf_assert.validation.contenders import installed_contenders
-from rlhf_assert.validation.plan import Training
 from rlhf_assert.validation.score import OURS, Judged
 from rlhf_assert.validation.trainings import Trainings
 
@@ -43,7 +43,7 @@ def added() -> Iterator[None]:
 @pytest.fixture
 def judged(
     make_run: Callable[..., Run],
-    make_training: Callable[..., Training],
+    make_training: Callable[..., Request],
     rows: list[Any],
     tmp_path: Any,
     monkeypatch: pytest.MonkeyPatch,

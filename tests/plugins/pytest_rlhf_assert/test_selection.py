@@ -174,7 +174,7 @@ def test_an_unknown_key_of_the_project_is_a_usage_error_before_any_training(
     result = pytester.runpytest_subprocess(*selected)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*pyproject.toml, [[]tool.rlhf-assert]: checks: unknown check 'kl-runawy' (did you mean kl-runaway?)*"]
+        ["*pyproject.toml, [[]tool.rlhf-assert]: detectors: unknown detector 'kl-runawy' (did you mean kl-runaway?)*"]
     )
     assert "Traceback" not in result.stderr.str()
     assert pytester.runpytest_subprocess("test_other.py").ret == 0  # nobody asked for a training
