@@ -15,5 +15,9 @@ try:
 except ModuleNotFoundError:  # in OpenRLHF's processes, which import single modules without what the library needs
     _names = []
 else:
-    __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+    __getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted({*_names, "__version__"} - _NEEDS_HYPOTHESIS)  # noqa: PLE0605 - a list of names
+
+
+def __dir__() -> list[str]:
+    return sorted({*_names, "__version__"})

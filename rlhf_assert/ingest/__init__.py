@@ -13,10 +13,9 @@ from rlhf_assert.ingest.delimited import delimiter_of, read_delimited
 from rlhf_assert.ingest.document import is_document, read_document
 from rlhf_assert.ingest.folder import logs_in
 from rlhf_assert.ingest.jsonl import is_jsonl, read_jsonl
-from rlhf_assert.ingest.reading import Reading
 from rlhf_assert.ingest.table import Table
 from rlhf_assert.ingest.tensorboard import is_event_file, read_events
-from rlhf_assert.ingest.text import head_of, require_text
+from rlhf_assert.ingest.text import Reading, head_of, require_text
 from rlhf_assert.recording.run import Run, read_run
 
 __all__ = ["is_run_directory", "logs_in", "read_log"]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_assert.ingest.boxes import Boxes
-from rlhf_assert.ingest.reading import Reading
-from rlhf_assert.ingest.text import lines_of
+from rlhf_assert.ingest.text import Reading, lines_of
 
 _DICT = re.compile(r"\{[^{}]*\}")
 _PAIR = re.compile(

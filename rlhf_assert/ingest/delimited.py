@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_assert.errors import UnreadableRun
-from rlhf_assert.ingest.reading import Reading
 from rlhf_assert.ingest.table import MAX_KEYS
-from rlhf_assert.ingest.text import LONGEST_LINE, lines_of
+from rlhf_assert.ingest.text import LONGEST_LINE, Reading, lines_of
 from rlhf_assert.ingest.values import NO_NUMBER, number_of
 
 _UNWANTED = {0: None, ord("\r"): None}  # the csv module refuses both outside of quotes

@@ -9,8 +9,7 @@ from typing import Any
 
 from rlhf_assert.errors import UnreadableRun
 from rlhf_assert.ingest.notation import parse
-from rlhf_assert.ingest.reading import Reading
-from rlhf_assert.ingest.text import LARGEST_DOCUMENT, LONGEST_LINE, UTF8_BOM, lines_of, require_file
+from rlhf_assert.ingest.text import LARGEST_DOCUMENT, LONGEST_LINE, UTF8_BOM, Reading, lines_of, require_file
 
 LISTS = ("log_history", "history", "logs", "metrics", "rows", "data", "records")
 """Keys under which documents keep their rows, the Trainer's first."""

@@ -9,8 +9,7 @@ from typing import Any
 import orjson
 
 from rlhf_assert.ingest.notation import parse
-from rlhf_assert.ingest.reading import Reading
-from rlhf_assert.ingest.text import lines_of
+from rlhf_assert.ingest.text import Reading, lines_of
 
 _SNIFFED_LINES = 20
 

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_assert.errors import UnreadableRun
@@ -21,6 +22,17 @@ BLOCK = 2**20
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BOMS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 UTF8_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Reading:
+    """Counts of one file.
+
+    Attributes:
+        dropped: lines or entries that hold no record though they should.
+    """
+
+    dropped: int = 0
 
 
 def require_file(path: Path) -> int:
