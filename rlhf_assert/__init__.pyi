@@ -53,6 +53,7 @@ from .failures import RewardUnreliable as RewardUnreliable
 from .failures import RunUnhealthy as RunUnhealthy
 from .failures import SystemUnsound as SystemUnsound
 from .failures import TrainingFailed as TrainingFailed
+from .failures import Unjudged as Unjudged
 from .recording.live_recording import LiveRecording as LiveRecording
 from .recording.recorder import Recorder as Recorder
 from .recording.run import Run as Run

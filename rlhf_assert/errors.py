@@ -18,6 +18,14 @@ class UnreadableRun(RlhfAssertError):
     """A run directory, log or checkpoint that cannot be read."""
 
 
+class NotRecorded(RlhfAssertError, KeyError):
+    """A metric that a run did not record; if the training crashed, the message says how."""
+
+    def __str__(self) -> str:
+        """Return the message; a KeyError would show it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
 class RecordingError(RlhfAssertError):
     """A run directory that cannot be written any further; what was recorded before stays."""
 

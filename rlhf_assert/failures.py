@@ -54,6 +54,10 @@ class HealthFailure(AssertionError):
         """The run that was judged."""
         return self.verdict.run
 
+    def as_kind(self, kind: type[HealthFailure]) -> HealthFailure:
+        """Return the same failure as another kind of exception."""
+        return kind(self.verdict, self.check, self._tell, self.again)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy by name: a class that says it is a builtin cannot be looked up by its module."""
         return _restore, (type(self).__name__, self.verdict, self.check, self._tell, self.again)
@@ -73,6 +77,10 @@ class CheckFailed(HealthFailure):
 
 class NotJudged(HealthFailure):
     """A check without input, or with too little: nothing was found, and nothing was judged either."""
+
+
+class Unjudged(HealthFailure):
+    """A check that must judge this run did not: its input was not recorded, or there was too little of it."""
 
 
 class KLAnomaly(HealthFailure):

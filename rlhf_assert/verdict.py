@@ -14,7 +14,7 @@ from rlhf_assert.checked import Check, Status
 from rlhf_assert.checks.registry import checks
 from rlhf_assert.checks.spec import CheckSpec
 from rlhf_assert.detect.anomaly import Severity
-from rlhf_assert.errors import RlhfAssertError, UsageError, suggest
+from rlhf_assert.errors import UnreadableRun, UsageError, suggest
 from rlhf_assert.log_verdict import adapt_to_log
 from rlhf_assert.recording.run import Run
 
@@ -153,14 +153,15 @@ def ask(spec: CheckSpec[...], run: Run, *, fail_on: Severity, options: Mapping[s
     """Ask one check; what it raises is its outcome, and costs no other check its own.
 
     Raises:
-        RlhfAssertError: an option that cannot be right, or a run that cannot be read.
+        UsageError: an option that cannot be right.
+        UnreadableRun: a run whose settings this version does not know.
     """
     arguments = {own: options[name] for name, own in spec.options.items() if name in options}
     if "fail_on" in inspect.signature(spec.judge).parameters:
         arguments["fail_on"] = fail_on
     try:
         return spec(run, **arguments)
-    except RlhfAssertError:
+    except (UsageError, UnreadableRun):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a check raises, the others must be heard
         return _failed_to_judge(spec, error)

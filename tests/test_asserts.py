@@ -152,3 +152,60 @@ def test_fail_on_warning(make_run, rows):
     rlhf_assert.assert_kl_anomaly_free(run)
     with pytest.raises(rlhf_assert.KLAnomaly):
         rlhf_assert.assert_kl_anomaly_free(run, fail_on="warning")
+
+
+CRASH = {"type": "ValueError", "message": "no reward for this one\nsecond line", "traceback": ""}
+NARROW = [name for name in ASSERTIONS if name not in {"assert_run_healthy", "assert_training_completed"}]
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_crashed_training_fails_every_narrow_assertion(make_run, rows, name):
+    run = make_run(rows, steps=60, status="crashed", error=CRASH, promised=["reward"], learns="reward")
+    with pytest.raises(rlhf_assert.TrainingFailed) as caught:
+        getattr(asserts, name)(run, **OPTIONS.get(name, {}))
+    first, *rest = str(caught.value).splitlines()
+    assert first == "training crashed at step 41: ValueError: no reward for this one"
+    assert not any("no reward for this one" in line for line in rest), "it is told once"
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "timeout", "crashed"])
+def test_no_training_that_did_not_end_passes_a_narrow_assertion(make_run, rows, status):
+    with pytest.raises(rlhf_assert.TrainingFailed):
+        rlhf_assert.assert_kl_anomaly_free(make_run(rows, steps=60, status=status))
+
+
+def test_what_a_killed_training_left_can_be_judged_on_request(make_run, rows):
+    run = make_run(rows, steps=60, status="crashed", error=CRASH)
+    assert rlhf_assert.assert_kl_anomaly_free(run, allow_incomplete=True).status is Status.PASS
+
+
+def test_a_check_that_fails_itself_raises_its_own_exception_on_a_crashed_training(make_run, rows):
+    for row in rows:
+        row["kl"] += 0.95
+    with pytest.raises(rlhf_assert.KLAnomaly) as caught:
+        rlhf_assert.assert_kl_anomaly_free(make_run(rows, steps=60, status="crashed", error=CRASH))
+    assert "training crashed at step 41" in str(caught.value), "the crash is told beside it"
+
+
+def test_a_missing_metric_of_a_crashed_training_tells_the_crash(make_run, rows):
+    run = make_run(rows, status="crashed", error=CRASH)
+    with pytest.raises(
+        KeyError, match="reward_margin was not recorded in .*: the training crashed after 40 steps: ValueE"
+    ):
+        run["reward_margin"]
+    with pytest.raises(KeyError, match=r"rewrd was not recorded in .* \(did you mean reward\?\)"):
+        make_run(rows)["rewrd"]
+
+
+def test_a_required_check_that_did_not_judge_fails(make_run, rows):
+    run = make_run(rows)
+    assert rlhf_assert.assert_run_healthy(run)
+    assert rlhf_assert.assert_run_healthy(run, required=["kl", "loss"])
+    with pytest.raises(rlhf_assert.Unjudged, match="the run recorded no update of its optimizer"):
+        rlhf_assert.assert_run_healthy(run, required=["kl", "optimizer"])
+    with pytest.raises(rlhf_assert.Unjudged) as caught:
+        rlhf_assert.assert_run_healthy(run, required="expected")
+    assert "optimizer" in {check.name for check in caught.value.checks}
+    assert "actors" not in {check.name for check in caught.value.checks}, "GRPO with TRL has none"
+    with pytest.raises(UsageError, match=r"unknown check optimiser \(did you mean optimizer\?\)"):
+        rlhf_assert.assert_run_healthy(run, required=["optimiser"])

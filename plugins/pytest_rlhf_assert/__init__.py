@@ -59,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="break each training on purpose, to see it caught, for example reward_nan@10; repeatable",
     )
     group.addoption("--rlhf-out", metavar="DIR", help="keep run directories and reports in DIR")
+    group.addoption(
+        "--rlhf-strict", action="store_true", help="fail where a check that should judge this algorithm does not"
+    )
     group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
     group.addoption(
         "--rlhf-ray", metavar="ADDRESS", help="train on this Ray cluster, many at a time: HOST:PORT or auto"
@@ -72,6 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="train with and without faults, and fail if too few are found or too much health is flagged; bare: quick",
     )
     parser.addini("rlhf_out", "as --rlhf-out", default="")
+    parser.addini("rlhf_strict", "as --rlhf-strict", type="bool", default=False)
     parser.addini("rlhf_ray_python", "as --rlhf-ray-python", default="")
     parser.addini("rlhf_openrlhf_python", "interpreter that has OpenRLHF (default: .venv-openrlhf's)", default="")
 
@@ -131,9 +135,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give every xdist worker the folder of this session's runs."""
-    from pytest_rlhf_assert import training
+    from pytest_rlhf_assert.session_name import session_name
 
-    node.workerinput["rlhf_session"] = training.session_name(node.config)
+    node.workerinput["rlhf_session"] = session_name(node.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -160,11 +164,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End the child processes; a session that was asked to judge and judged nothing is not green."""
     config = session.config
-    if config.pluginmanager.has_plugin(SESSION_PLUGIN):
+    used = config.pluginmanager.has_plugin(SESSION_PLUGIN)
+    if used:
         from pytest_rlhf_assert import training
 
         training.end(config)
-    if config.getoption("rlhf_scenario") and not hasattr(config, "workerinput") and not config.option.collectonly:
+    if (
+        (used or config.getoption("rlhf_scenario"))
+        and not hasattr(config, "workerinput")
+        and not config.option.collectonly
+    ):
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         if exitstatus == pytest.ExitCode.OK and reporter is not None and not reporter.getreports("passed"):
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED

@@ -11,13 +11,15 @@ import orjson
 import pytest  # noqa: TID253 - this is a pytest plugin
 
 from pytest_rlhf_assert.selection import HEALTH_TESTS
-from rlhf_assert.checked import Check, encode_check
+from rlhf_assert.checked import Check, Status, encode_check
+from rlhf_assert.checks.registry import checks
 from rlhf_assert.errors import UsageError
-from rlhf_assert.failures import HealthFailure, NotJudged
+from rlhf_assert.failures import HealthFailure, NotJudged, Unjudged
 from rlhf_assert.metrics import label
 from rlhf_assert.numbers import number
 from rlhf_assert.recording.files import AppendOnlyFile
 from rlhf_assert.recording.run import Run
+from rlhf_assert.report.diagnosis import diagnose_verdict
 from rlhf_assert.training.request import Request
 from rlhf_assert.verdict import Verdict
 
@@ -52,7 +54,10 @@ class BoundAssertion(Generic[P, Outcome]):
         try:
             outcome = self._assertion(self._run, *args, **kwargs)
         except NotJudged as failure:
+            failure.again = again
             enter(self._request.node, self._run, failure.checks, again)
+            if is_strict(self._request.config) and expected(self._run, failure.checks):
+                raise failure.as_kind(Unjudged) from None
             pytest.skip(str(failure))
         except HealthFailure as failure:
             failure.again = again
@@ -60,8 +65,22 @@ class BoundAssertion(Generic[P, Outcome]):
             raise
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
-        enter(self._request.node, self._run, checks_in(outcome), again)
+        judged = checks_in(outcome)
+        enter(self._request.node, self._run, judged, again)
+        if is_strict(self._request.config) and (missing := expected(self._run, judged)):
+            raise Unjudged(Verdict(self._run, missing), missing[0], diagnose_verdict, again)
         return outcome
+
+
+def is_strict(config: pytest.Config) -> bool:
+    """Whether a check that should judge and does not fails its test."""
+    return bool(config.getoption("rlhf_strict") or config.getini("rlhf_strict"))
+
+
+def expected(run: Run, outcomes: Iterable[Check]) -> tuple[Check, ...]:
+    """Return the checks that did not judge, of those that can judge a training of the run's algorithm."""
+    able = {spec.name for spec in checks() if spec.expected(run)}
+    return tuple(one for one in outcomes if one.name in able and one.status not in (Status.PASS, Status.FAIL))
 
 
 def checks_in(outcome: object) -> tuple[Check, ...]:

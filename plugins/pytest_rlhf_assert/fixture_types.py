@@ -5,8 +5,8 @@ Annotate a test's argument with one of these: `def test_kl(assert_kl_anomaly_fre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from rlhf_assert.checked import Check
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 class KLAssertion(Protocol):
     """`assert_kl_anomaly_free`, on the test's run."""
 
-    def __call__(self, *, limit: float | None = None, fail_on: str = "critical") -> Check:
+    def __call__(
+        self, *, limit: float | None = None, fail_on: str = "critical", allow_incomplete: bool = False
+    ) -> Check:
         """See `rlhf_assert.assert_kl_anomaly_free`."""
 
 
 class CheckpointsAssertion(Protocol):
     """`assert_checkpoints_healthy`, on the test's run."""
 
-    def __call__(self, *, min_score: float = 0.8) -> Check:
+    def __call__(self, *, min_score: float = 0.8, allow_incomplete: bool = False) -> Check:
         """See `rlhf_assert.assert_checkpoints_healthy`."""
 
 
 class RewardsAssertion(Protocol):
     """`assert_rewards_reliable`, on the test's run."""
 
-    def __call__(self, *, allow: Sequence[str] = ()) -> Check:
+    def __call__(self, *, allow: Sequence[str] = (), allow_incomplete: bool = False) -> Check:
         """See `rlhf_assert.assert_rewards_reliable`."""
 
 
@@ -44,6 +46,7 @@ class RunAssertion(Protocol):
         fail_on: str = "critical",
         min_score: float = 0.8,
         allow: Sequence[str] = (),
+        required: Collection[str] | Literal["expected"] = (),
         **options: Any,
     ) -> Verdict:
         """See `rlhf_assert.assert_run_healthy`."""
@@ -52,7 +55,9 @@ class RunAssertion(Protocol):
 class NamedAssertion(Protocol):
     """`assert_check`, on the test's run."""
 
-    def __call__(self, name: str, *, fail_on: str = "critical", **options: Any) -> Check:
+    def __call__(
+        self, name: str, *, fail_on: str = "critical", allow_incomplete: bool = False, **options: Any
+    ) -> Check:
         """See `rlhf_assert.assert_check`."""
 
 

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from filelock import FileLock
 
 from pytest_rlhf_assert import SESSION_PLUGIN
 from pytest_rlhf_assert.selection import detection
+from pytest_rlhf_assert.session_name import session_name
 from rlhf_assert.errors import MissingDependency, RlhfAssertError
 from rlhf_assert.recording.run import Run, read_run
 from rlhf_assert.training.local_runner import LocalRunner
 from rlhf_assert.training.locator import by_name, ensure_available
 from rlhf_assert.training.request import Request
 from rlhf_assert.training.runner import Runner, find_remote_runner
-
-NAME = pytest.StashKey[str]()
 
 
 class TrainingSession:
@@ -147,14 +145,6 @@ def current(config: pytest.Config) -> TrainingSession:
 def end(config: pytest.Config) -> None:
     """End the child processes."""
     current(config).runner.close()
-
-
-def session_name(config: pytest.Config) -> str:
-    """Return the name of this session's folder: time and a random part, the same on all workers of xdist."""
-    given: str | None = getattr(config, "workerinput", {}).get("rlhf_session")
-    if given is None:
-        given = config.stash.setdefault(NAME, f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}")
-    return given
 
 
 def recorded_run(fixture: pytest.FixtureRequest) -> Run:

@@ -10,6 +10,7 @@ from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
+from rlhf_assert.errors import suggest
 from rlhf_assert.facts.saved_weights import weights_moved
 from rlhf_assert.failures import NotLearning
 from rlhf_assert.metrics import METRICS, label
@@ -77,7 +78,8 @@ def judge_learning(run: Run) -> Check:
     if not metric:
         return skipped("the scenario promises no learning (learns=... does)")
     if metric not in run.series:
-        return skipped(f"the run logged no {metric}, which it was to improve", (metric,))
+        near = suggest(metric, run.series)
+        return _failed(run, metric, f"the run logged no {metric}{near}, which it was to improve", ())
     if weights_moved(run) is False:
         return _failed(run, metric, f"no weight moved in {count(run.steps, 'step')}: nothing was learnt", ())
     values = run[metric].finite.values

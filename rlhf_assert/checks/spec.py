@@ -20,6 +20,15 @@ def _always(_: Run) -> bool:
     return True
 
 
+def _never(_: Run) -> bool:
+    return False
+
+
+def of_algorithms(*names: str) -> Callable[[Run], bool]:
+    """Return a function that says whether a run is of one of these algorithms."""
+    return lambda run: run.algorithm in names
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSpec(Generic[P]):
     """One question about a run. Calling it with a run asks the question.
@@ -44,6 +53,8 @@ class CheckSpec(Generic[P]):
         at_the_end: whether it asks what the whole training came to, so that a part of a run is not judged by it.
         not_in_a_log: why a log that another program wrote cannot be judged by it; empty where it can.
         of_the_loop: whether it is about the training loop and what that runs on; a log tells little of it.
+        expected: which runs it must be able to judge, were they recorded as our backends do; see `of_algorithms`. A
+            strict session fails where it does not judge one of these.
         finds: faults (`rlhf_assert.training.faults`) that this check is the right one to find.
     """
 
@@ -63,6 +74,7 @@ class CheckSpec(Generic[P]):
     at_the_end: bool = False
     not_in_a_log: str = ""
     of_the_loop: bool = False
+    expected: Callable[[Run], bool] = _never
     finds: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import orjson
 import psutil
 from numpy.typing import NDArray
 
-from rlhf_assert.errors import UnreadableRun, suggest
+from rlhf_assert.errors import NotRecorded, UnreadableRun, suggest
 from rlhf_assert.metrics import METRICS, canonical_name
 from rlhf_assert.recording.encoding import decode_number
 from rlhf_assert.recording.events import Event, Unreadable, decode_event
@@ -100,8 +100,15 @@ class Run:
     def __getitem__(self, name: str) -> Series:
         series = self.series.get(name) or self.original.get(name)
         if series is None:
-            raise KeyError(f"{name} was not recorded in {self.path}{suggest(name, [*self.series, *self.original])}")
+            raise NotRecorded(self._why_not_recorded(name))
         return series
+
+    def _why_not_recorded(self, name: str) -> str:
+        if self.error is not None:  # what ended the training says more than a missing name
+            said = (str(self.error.get("message") or "").splitlines() or [""])[0]
+            ended = f"{self.status} after {self.steps} steps: {self.error.get('type')}: {said}"
+            return f"{name} was not recorded in {self.path}: the training {ended}"
+        return f"{name} was not recorded in {self.path}{suggest(name, [*self.series, *self.original])}"
 
     def __contains__(self, name: object) -> bool:
         return name in self.series or name in self.original

@@ -38,8 +38,14 @@ def test_a_constant_metric_fails(make_run):
 
 def test_not_judged(make_run, rows):
     assert judge_learning(make_run(rows)).status is Status.SKIPPED
-    assert judge_learning(make_run(rows, learns="reward_margin")).status is Status.SKIPPED
     assert judge_learning(make_run(rows[:9], learns="reward")).status is Status.INSUFFICIENT
+
+
+@pytest.mark.parametrize("promised", ["rewrd", "reward_margin"])
+def test_a_promise_about_what_was_never_logged_is_not_kept(make_run, rows, promised):
+    check = judge_learning(make_run(rows, learns=promised))
+    assert check.status is Status.FAIL
+    assert check.headline == f"the run logged no {promised} (did you mean reward?), which it was to improve"
 
 
 def test_values_that_are_not_finite_are_no_learning(make_run, rows):
