@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.errors import suggest
@@ -24,6 +25,7 @@ from rlhf_assert.recording.run import Run
     assertion="assert_metrics_logged",
     at_the_end=True,
     not_in_a_log="nobody promised what this log must hold",
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_promised_metrics(run: Run) -> Check:
     """Judge whether every promised metric was logged; a run without a single row fails whatever it promised."""

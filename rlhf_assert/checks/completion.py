@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import failed, passed
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.crash_trace import first_line
@@ -40,6 +41,7 @@ _SEVERE = {severity.name for severity in Severity if severity >= Severity.critic
             "actor_killed",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_completion(run: Run) -> Check:
     """Judge how the training ended: a crash, a time limit, a signal or a stop of the monitor fails.

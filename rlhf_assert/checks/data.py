@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rlhf_assert.checked import Check
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import failed, insufficient, passed, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
@@ -30,6 +31,7 @@ MANY = 10**6
     assertion="assert_loop_sound",
     of_the_loop=True,
     finds=frozenset({"data_repeated"}),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_data(run: Run) -> Check:
     """Judge whether batches repeat faster than the dataset allows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.metric_curve import judge_curve
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.detect import Severity
 from rlhf_assert.failures import EntropyAnomaly
 from rlhf_assert.recording.run import Run
@@ -20,6 +21,7 @@ from rlhf_assert.recording.run import Run
     owns=("entropy",),
     assertion="assert_entropy_sound",
     finds=frozenset({"learning_rate_spike", "gradient_noise"}),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "sft"),
 )
 def judge_entropy(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the entropy of the policy, in nats.

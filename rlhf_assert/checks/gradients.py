@@ -6,6 +6,7 @@ from math import isfinite
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import (
     MIN_ROWS,
     STANDSTILL,
@@ -56,6 +57,7 @@ JUMP, SETTLED, STAYS = 20.0, 5, 3
             "kl_coefficient_negated",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_gradients(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the gradient norm, and whether any weight moved at all between the first and the last saved state.

@@ -36,6 +36,11 @@ _WITHOUT_KL = {
 }
 
 
+def _has_a_kl(run: Run) -> bool:
+    """Whether the trainer logs a KL: DPO, reward models and SFT have none, and with beta = 0 GRPO and RLOO neither."""
+    return run.algorithm in {"ppo", "grpo", "rloo", "online-dpo", "kto"} and run.config.get("beta") != 0.0
+
+
 @check(
     name="kl",
     question="Does the policy start on its reference, and stay near it?",
@@ -57,6 +62,7 @@ _WITHOUT_KL = {
     options={"kl_limit": "limit"},
     assertion="assert_kl_anomaly_free",
     root_rank=20,
+    expected=_has_a_kl,
     finds=frozenset(
         {
             "learning_rate_spike",

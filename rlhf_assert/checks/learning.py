@@ -42,6 +42,10 @@ class Gain:
     spread: float
 
 
+def _promised(run: Run) -> bool:
+    return bool(run.info.get("learns"))
+
+
 @check(
     name="learning",
     question="Did what the scenario promises to improve end better than it began?",
@@ -53,6 +57,7 @@ class Gain:
     needs="the metric that the scenario learns",
     assertion="assert_learns",
     at_the_end=True,
+    expected=_promised,
     not_in_a_log="nobody promised what this training learns",
     finds=frozenset(
         {

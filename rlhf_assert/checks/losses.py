@@ -6,6 +6,7 @@ from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.learning import MIN_ROWS, measure_gain
 from rlhf_assert.checks.metric_curve import judge_curve
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.facts.value_scale import begins_out_of_scale
@@ -43,6 +44,7 @@ LOSSES = ("loss", "policy_loss", "value_loss")
             "dropout_left_on",
         }
     ),
+    expected=of_algorithms("grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_whole_loss(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the loss that the trainer logs as a whole."""
@@ -71,6 +73,7 @@ def judge_whole_loss(run: Run, *, fail_on: Severity = Severity.critical) -> Chec
             "dropout_left_on",
         }
     ),
+    expected=of_algorithms("ppo"),
 )
 def judge_policy_loss(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the loss of the policy, where it is logged apart from the critic's."""
@@ -89,6 +92,7 @@ def judge_policy_loss(run: Run, *, fail_on: Severity = Severity.critical) -> Che
     assertion="assert_losses_sound",
     root_rank=30,
     finds=frozenset({"value_head_scaled", "reward_rescaled", "critic_learning_rate_spike"}),
+    expected=of_algorithms("ppo"),
 )
 def judge_value_loss(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge the loss of the critic, where it is logged apart from the policy's."""

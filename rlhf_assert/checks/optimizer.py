@@ -8,6 +8,7 @@ from math import isfinite
 
 from rlhf_assert.checked import Check
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
@@ -55,6 +56,7 @@ Updates = Sequence[Update]
             "critic_learning_rate_spike",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge every update by what was seen at the optimizer itself (events `update`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check, checks, find_check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import anomalies_of, evidence_of, failed, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.detect.detector_registry import BUILT_IN
@@ -44,6 +45,7 @@ from rlhf_assert.recording.run import Run, ordered
             "dropout_left_on",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_other_metrics(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge every canonical metric that no check of its own judges: reward, lengths, ratios, shares, timings."""

@@ -16,6 +16,7 @@ from rlhf_assert.checks.reward_breaks import (
     shown,
     unconfirmed_rewards,
 )
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import MIN_ROWS, insufficient, passed, skipped
 from rlhf_assert.errors import UsageError, suggest
 from rlhf_assert.failures import RewardUnreliable
@@ -69,6 +70,7 @@ def _tells_them_apart(run: Run) -> bool:
             "kl_coefficient_negated",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward"),
 )
 def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     """Judge the rewards of a run by its samples, and by its rows where it recorded none.

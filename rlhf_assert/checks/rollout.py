@@ -8,6 +8,7 @@ import numpy as np
 
 from rlhf_assert.checked import Check, Concern
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import MIN_ROWS, anomalies_of, failed, insufficient, passed, serious, skipped
 from rlhf_assert.detect import Anomaly, Severity
 from rlhf_assert.failures import LoopUnsound
@@ -42,6 +43,7 @@ MISMATCH, ENDINGS = "rollout-mismatch", "endings-lost"
     assertion="assert_loop_sound",
     of_the_loop=True,
     finds=frozenset({"rollout_weights_stale", "temperature_mismatch", "truncation", "eos_as_pad", "dropout_left_on"}),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo"),
 )
 def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """Judge how far the sampler's log-probabilities are from the trainer's (`rollout_kl`, nats per token).

@@ -12,6 +12,7 @@ from rlhf_assert.checked import Cause, Check, Concern
 from rlhf_assert.checkpoints import CheckpointHealth, Issue, health_over_time, inspect_checkpoint
 from rlhf_assert.checkpoints.partitioned import newest_steps
 from rlhf_assert.checks.registry import check
+from rlhf_assert.checks.spec import of_algorithms
 from rlhf_assert.checks.stating import failed, passed, skipped
 from rlhf_assert.detect.anomaly import Severity
 from rlhf_assert.errors import UsageError
@@ -55,6 +56,7 @@ FILE_KINDS = frozenset(
             "checkpoint_truncated",
         }
     ),
+    expected=of_algorithms("ppo", "grpo", "rloo", "online-dpo", "dpo", "kto", "reward", "sft"),
 )
 def judge_checkpoints(run: Run, *, min_score: float = 0.8, max_drift: float = MAX_DRIFT) -> Check:
     """Judge every checkpoint that a run saved, and how far it moved from the weights it began with.
