@@ -189,9 +189,7 @@ def test_a_check_that_fails_itself_raises_its_own_exception_on_a_crashed_trainin
 
 def test_a_missing_metric_of_a_crashed_training_tells_the_crash(make_run, rows):
     run = make_run(rows, status="crashed", error=CRASH)
-    with pytest.raises(
-        KeyError, match=r"reward_margin was not .*: the training crashed after 40 steps: ValueError: no"
-    ):
+    with pytest.raises(KeyError, match=r"reward_margin was not .*: the training crashed after 40 steps: ValueError:"):
         run["reward_margin"]
     with pytest.raises(KeyError, match=r"rewrd was not recorded in .* \(did you mean reward\?\)"):
         make_run(rows)["rewrd"]
