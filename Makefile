@@ -7,7 +7,7 @@ OPENRLHF := .venv-openrlhf
 .PHONY: smoke test thorough fuzz openrlhf-test validate lint bench newest-trl openrlhf-env clean
 
 smoke: .venv/.ready ## set up, and run every TRL scenario
-	$(BIN)/pytest --rlhf-scenario
+	$(BIN)/pytest --rlhf-scenario --rlhf-strict
 
 test: .venv/.ready ## set up, and run the tests: two at a time, then those that need the machine alone
 	$(BIN)/pytest -n 2 --dist worksteal -m "not fuzz and not thorough and not alone" $(TEST_ARGS)
