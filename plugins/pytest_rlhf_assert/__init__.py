@@ -62,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--rlhf-strict", action="store_true", help="fail where a check that should judge this algorithm does not"
     )
+    group.addoption(
+        "--rlhf-lock",
+        choices=("device", "none"),
+        default="device",
+        help="device: wait while another session trains on this device; none: train beside it",
+    )
     group.addoption("--rlhf-in-process", action="store_true", help="train in this process, for a debugger")
     group.addoption(
         "--rlhf-ray", metavar="ADDRESS", help="train on this Ray cluster, many at a time: HOST:PORT or auto"

@@ -93,7 +93,11 @@ def runner_for(config: pytest.Config) -> Runner:
     """
     address = config.getoption("rlhf_ray")
     if not address:
-        return LocalRunner(in_process=config.getoption("rlhf_in_process"), settings=detection(config))
+        return LocalRunner(
+            in_process=config.getoption("rlhf_in_process"),
+            settings=detection(config),
+            hold_device=config.getoption("rlhf_lock") == "device",
+        )
     if config.getoption("rlhf_in_process"):
         raise pytest.UsageError("--rlhf-ray and --rlhf-in-process: train on the cluster, or in this process")
     python = config.getoption("rlhf_ray_python") or config.getini("rlhf_ray_python")

@@ -330,11 +330,15 @@ def test_a_missing_package_is_named_with_its_remedy(
 
 def test_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"test-{os.getpid()}")
+    monkeypatch.delenv("RLHF_ASSERT_LOCK", raising=False)
     with one_training_per_device():
         (lock,) = Path(tempfile.gettempdir()).glob(f"rlhf-assert-*test-{os.getpid()}.lock")
         with pytest.raises(Timeout):
             FileLock(lock).acquire(timeout=0)
     FileLock(lock).acquire(timeout=0).lock.release()
+    monkeypatch.setenv("RLHF_ASSERT_LOCK", "none")
+    with one_training_per_device(), one_training_per_device():
+        FileLock(lock).acquire(timeout=0).lock.release()
 
 
 def test_exit_codes_in_words() -> None:

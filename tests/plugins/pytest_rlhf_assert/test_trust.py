@@ -85,12 +85,12 @@ def test_a_session_that_judged_nothing_is_not_green(pytester: pytest.Pytester, m
 
 @pytest.mark.training
 def test_a_strict_session_fails_where_a_check_should_judge(pytester: pytest.Pytester) -> None:
-    words = ("--rlhf-scenario=trl-grpo", "--rlhf-steps=3", "-k", "kl_is or rewards")
+    words = ("--rlhf-scenario=trl-grpo", "--rlhf-steps=4", "-k", "kl_is or rewards")
     lenient = pytester.runpytest_subprocess(*PLAIN, *words)
     lenient.assert_outcomes(skipped=1, passed=1)
     strict = pytester.runpytest_subprocess(*PLAIN, *words, "--rlhf-strict")
     strict.assert_outcomes(failed=1, passed=1)
-    strict.stdout.fnmatch_lines(["*Unjudged: 3 rows of kl, a judgement takes 5*"])
+    strict.stdout.fnmatch_lines(["*Unjudged: 4 rows of kl, a judgement takes 5*"])
 
 
 def test_a_failure_of_somebody_else_is_left_alone(pytester: pytest.Pytester, mine: None) -> None:
