@@ -319,8 +319,8 @@ def canonical_name(key: str) -> str | None:
 
     Case and spaces do not matter, nor does a `train/` before the key.
     """
-    found = _find(key)
-    return found[0] if found else None
+    entry = _find(key)
+    return entry[0] if entry else None
 
 
 def is_known(key: str) -> bool:
@@ -330,8 +330,8 @@ def is_known(key: str) -> bool:
 
 def key_priority(key: str) -> int:
     """Return which of several keys with one canonical name wins in a row: the lowest."""
-    found = _find(key)
-    return found[1] if found else -1
+    entry = _find(key)
+    return entry[1] if entry else -1
 
 
 def label(name: str) -> str:

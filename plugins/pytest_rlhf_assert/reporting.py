@@ -60,7 +60,7 @@ def lost_nodes(info: Mapping[str, Any]) -> list[str]:
 
 def judged(reporter: pytest.TerminalReporter) -> list[Verdict]:
     """Return what the session judged, a run each, in the order of the tests; also what xdist's workers judged."""
-    found = []
+    verdicts = []
     for path in dict.fromkeys(run_folders(reporter)):
         try:
             run = read_run(path)
@@ -68,8 +68,8 @@ def judged(reporter: pytest.TerminalReporter) -> list[Verdict]:
             reporter.line(str(error))
             continue
         checks, replay = recorded_checks(path)
-        found.append(Verdict(run=run, checks=checks, replay=replay))
-    return found
+        verdicts.append(Verdict(run=run, checks=checks, replay=replay))
+    return verdicts
 
 
 def run_folders(reporter: pytest.TerminalReporter) -> Iterator[Path]:

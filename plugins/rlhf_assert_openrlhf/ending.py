@@ -83,8 +83,8 @@ def who_died(output: Path) -> str | None:
 def last_error(output: Path) -> str:
     """Return the last line of an output that names an exception, the colours and process names of Ray left out."""
     lines = _lines(output)
-    found = [f"{match[1].rpartition('.')[2]}: {match[2]}" for line in lines if (match := _ERROR.match(line))]
-    return found[-1] if found else (lines[-1] if lines else "it said nothing")
+    errors = [f"{match[1].rpartition('.')[2]}: {match[2]}" for line in lines if (match := _ERROR.match(line))]
+    return errors[-1] if errors else (lines[-1] if lines else "it said nothing")
 
 
 def _lines(output: Path) -> list[str]:

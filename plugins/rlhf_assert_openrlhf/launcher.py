@@ -148,18 +148,18 @@ def remove_semaphores(since: float) -> None:
             held |= {int(line.split()[4]) for line in maps.read_text().splitlines() if "/dev/shm/sem." in line}  # noqa: S108
     for semaphore in Path("/dev/shm").glob("sem.mp-*"):  # noqa: S108
         with contextlib.suppress(OSError):
-            found = semaphore.stat()
-            if found.st_uid == os.getuid() and found.st_ctime >= since and found.st_ino not in held:
+            gathered = semaphore.stat()
+            if gathered.st_uid == os.getuid() and gathered.st_ctime >= since and gathered.st_ino not in held:
                 semaphore.unlink()
 
 
 def _descendants() -> list[psutil.Process]:
-    found = []
+    gathered = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                gathered.append(process)
+    return gathered
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ def callers() -> Iterator[FrameType]:
 def read_locals(frame: FrameType, names: Iterable[str]) -> dict[str, Any]:
     """Return those of the named local variables of a function's frame that are set."""
     variables = frame.f_locals
-    found = {name: variables[name] for name in names if name in variables}
+    present = {name: variables[name] for name in names if name in variables}
     if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         # Before PEP 667 the mapping is a copy that the frame keeps, and with it every tensor of the step.
         variables.clear()
-    return found
+    return present
 
 
 def find_trainer(callback: object) -> Any | None:

@@ -110,11 +110,11 @@ class Observer:
     def undo(self) -> None:
         """Leave every method as it was found."""
         while self._wrapped:
-            owner, name, found = self._wrapped.pop()
-            if found is None:
+            owner, name, attribute = self._wrapped.pop()
+            if attribute is None:
                 vars(owner).pop(name, None)
             else:
-                setattr(owner, name, found)
+                setattr(owner, name, attribute)
 
 
 def hash_prompt(prompt: Any) -> str:

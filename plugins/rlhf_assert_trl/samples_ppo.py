@@ -52,22 +52,28 @@ class PPOCapture:
     def _read(self, step: int) -> Batch:
         for frame in callers():
             if frame.f_code.co_name == "train":
-                found = read_locals(frame, _NAMES)
-                if found.get("self") is self._trainer:
-                    return self._batch(found, step)
+                variables = read_locals(frame, _NAMES)
+                if variables.get("self") is self._trainer:
+                    return self._batch(variables, step)
         raise LookupError("no frame of PPOTrainer.train leads here")
 
-    def _batch(self, found: dict[str, Any], step: int) -> Batch:
+    def _batch(self, variables: dict[str, Any], step: int) -> Batch:
         tokenizer = self._trainer.processing_class
-        mask = ~found["padding_mask"]
-        logprobs, ref_logprobs = masked_means(found["logprobs"], mask), masked_means(found["ref_logprobs"], mask)
-        advantages = masked_means(found["advantages"], mask)
-        values, returns = masked_means(found["values"], mask), masked_means(found["returns"], mask)
-        lengths = (found["sequence_lengths"][:MAX_PER_STEP] + 1).tolist()
-        ended = found["contain_eos_token"][:MAX_PER_STEP].tolist()
-        queries, responses = found["queries"][:MAX_PER_STEP].tolist(), found["responses"][:MAX_PER_STEP].tolist()
+        mask = ~variables["padding_mask"]
+        logprobs, ref_logprobs = (
+            masked_means(variables["logprobs"], mask),
+            masked_means(variables["ref_logprobs"], mask),
+        )
+        advantages = masked_means(variables["advantages"], mask)
+        values, returns = masked_means(variables["values"], mask), masked_means(variables["returns"], mask)
+        lengths = (variables["sequence_lengths"][:MAX_PER_STEP] + 1).tolist()
+        ended = variables["contain_eos_token"][:MAX_PER_STEP].tolist()
+        queries, responses = (
+            variables["queries"][:MAX_PER_STEP].tolist(),
+            variables["responses"][:MAX_PER_STEP].tolist(),
+        )
         records = []
-        for index, score in enumerate(found["scores"][:MAX_PER_STEP].tolist()):
+        for index, score in enumerate(variables["scores"][:MAX_PER_STEP].tolist()):
             text = tokenizer.decode(responses[index][: lengths[index]], skip_special_tokens=True)
             records.append(
                 {
@@ -87,8 +93,10 @@ class PPOCapture:
             )
         metrics = {**advantage_metrics(advantages), **length_metrics(records)}
         # Before its first update a policy is the one that sampled, and half the mean squared log-ratio is 0.
-        metrics["rollout_kl"] = math.sqrt(2.0 * max(0.0, float(found["approxkl_stats"][0, 0, 0])))
-        metrics["explained_variance"] = explained_variance(found["values"], found["returns"], ~found["padding_mask_p1"])
+        metrics["rollout_kl"] = math.sqrt(2.0 * max(0.0, float(variables["approxkl_stats"][0, 0, 0])))
+        metrics["explained_variance"] = explained_variance(
+            variables["values"], variables["returns"], ~variables["padding_mask_p1"]
+        )
         return Batch(records, metrics)
 
 

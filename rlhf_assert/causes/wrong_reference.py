@@ -24,7 +24,7 @@ def another_reference(run: Run, check: Check) -> Cause | RuledOut | None:
     kl = run.series.get("kl_div")
     if kl is None or not len(kl) or not about(check, Concern.REFERENCE):
         return None
-    broken = any(found.kind in {"step-one-kl", "step-one-loss"} for found in check.anomalies)
+    broken = any(anomaly.kind in {"step-one-kl", "step-one-loss"} for anomaly in check.anomalies)
     first = number(kl.first)
     if not broken:
         identical = about(check, Concern.DISTANCE) and int(kl.steps[0]) <= 1 and abs(kl.first) < 1e-3
@@ -69,7 +69,7 @@ def no_pull(run: Run, check: Check) -> Cause | RuledOut | None:
     value = changed.get(name, configured)
     if value > 0.0:
         return RuledOut("no pull to the reference", f"{name} is {setting(value)}")
-    if not any(found.kind in _DRIFT_KINDS for found in check.anomalies):
+    if not any(anomaly.kind in _DRIFT_KINDS for anomaly in check.anomalies):
         return None
     clause = "nothing pulls the policy to the reference" if value == 0.0 else "it pushes the policy away"
     if value != configured:
@@ -99,7 +99,7 @@ def sampler_differs(run: Run, check: Check) -> Cause | RuledOut | None:
 
     An older policy has an entropy that the policy had before; another temperature has one that it never had.
     """
-    first = next((found.onset for found in check.anomalies if found.kind == "rollout-mismatch"), None)
+    first = next((anomaly.onset for anomaly in check.anomalies if anomaly.kind == "rollout-mismatch"), None)
     sampled, trained = run.original.get(SAMPLER_ENTROPY), run.series.get("entropy")
     if not about(check, Concern.SAMPLING) or first is None or sampled is None or trained is None:
         return None
@@ -126,7 +126,7 @@ def out_of_sync(run: Run, check: Check) -> Cause | RuledOut | None:
     if ratio is None or not len(ratio) or not about(check, Concern.RATIO):
         return None
     first = f"ratio at step 1 is {ratio.first:.4f}"
-    if any(found.kind == "step-one-ratio" for found in check.anomalies):
+    if any(anomaly.kind == "step-one-ratio" for anomaly in check.anomalies):
         return Cause(
             f"the policy that sampled is not the one that is trained: {first}",
             remedy=(

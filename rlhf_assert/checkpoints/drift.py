@@ -102,8 +102,8 @@ def layer_of(tensor: str) -> str:
     >>> layer_of("model.layers.11.self_attn.q_proj.weight"), layer_of("model.embed_tokens.weight")
     ('model.layers.11', 'model.embed_tokens.weight')
     """
-    found = _LAYER.match(tensor)
-    return found[1] if found else tensor
+    matched = _LAYER.match(tensor)
+    return matched[1] if matched else tensor
 
 
 def _largest(parts: list[TensorStatistics]) -> tuple[str, float] | None:

@@ -142,13 +142,13 @@ def _weight_files(folder: Path) -> tuple[tuple[Path, ...], dict[str, str] | None
         return (folder / "model.safetensors",), None, ()
     if (folder / INDEX).exists():
         return _shards(folder / INDEX)
-    found = tuple(sorted(folder.glob("*.safetensors")))
-    shards = [file for file in found if _SHARD.fullmatch(file.name)]
+    files = tuple(sorted(folder.glob("*.safetensors")))
+    shards = [file for file in files if _SHARD.fullmatch(file.name)]
     if shards:
         detail = f"{folder.name}: {len(shards)} shards, but no {INDEX} says which there must be"
-        return found, None, (critical("broken-index", detail),)
-    if found:
-        return found, None, ()
+        return files, None, (critical("broken-index", detail),)
+    if files:
+        return files, None, ()
     pickled = sorted(file.name for file in folder.glob("*model*") if file.suffix in {".bin", ".pt", ".pth"})
     if pickled:
         detail = f"{folder.name}: {pickled[0]} is a pickle, and is not opened: save as safetensors"

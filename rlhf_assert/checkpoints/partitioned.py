@@ -112,8 +112,8 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _rank(file: Path) -> int:
-    found = _RANK.search(file.name)
-    return int(found[1]) if found else 0
+    matched = _RANK.search(file.name)
+    return int(matched[1]) if matched else 0
 
 
 def _load(file: Path, issues: list[Issue], *, fake: bool) -> dict[str, Any] | None:
@@ -163,8 +163,8 @@ def _facts(models: list[dict[str, Any]], optimizers: list[dict[str, Any] | None]
         scale = getattr(state.get("loss_scaler"), "cur_scale", None)
         base = state.get("base_optimizer_state") or state.get("optimizer_state_dict") or {}
         groups = base.get("param_groups") if isinstance(base, Mapping) else None
-        found = {"loss_scale": scale, "learning_rate": groups[0].get("lr") if groups else None}
-        facts |= {name: value for name, value in found.items() if isinstance(value, int | float)}
+        matched = {"loss_scale": scale, "learning_rate": groups[0].get("lr") if groups else None}
+        facts |= {name: value for name, value in matched.items() if isinstance(value, int | float)}
     return {name: value for name, value in facts.items() if value is not None}
 
 

@@ -54,42 +54,42 @@ def read_training_state(checkpoint: Checkpoint, *, optimizer: bool = True) -> tu
     )
     rates = tuple(float(rate) for rate in logged if isinstance(rate, int | float))
     planned = state.get("max_steps")
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "step": checkpoint.step,
         "planned_steps": planned if type(planned) is int and planned > 0 else None,
         "learning_rate": rates[-1] if rates else math.nan,
         "learning_rates": rates,
     }
     if checkpoint.moments and optimizer:
-        return _partitioned_state(checkpoint, found)
+        return _partitioned_state(checkpoint, fields)
     if checkpoint.optimizer is None:
         missing = "no file of a rank could be read" if checkpoint.facts else "the checkpoint has no optimizer.pt"
-        return TrainingState(**found, unjudged=missing), ()
+        return TrainingState(**fields, unjudged=missing), ()
     if not optimizer:
-        return TrainingState(**found, unjudged="optimizer.pt was not asked for"), ()
+        return TrainingState(**fields, unjudged="optimizer.pt was not asked for"), ()
     loaded = _load(checkpoint.optimizer)
     if isinstance(loaded, str):
         unjudged = note("optimizer-not-judged", f"optimizer.pt: {loaded}")
-        return TrainingState(**found, unjudged=loaded), (unjudged,)
+        return TrainingState(**fields, unjudged=loaded), (unjudged,)
     if isinstance(loaded, Issue):
-        return TrainingState(**found, unjudged=loaded.detail), (loaded,)
+        return TrainingState(**fields, unjudged=loaded.detail), (loaded,)
     groups = loaded.get("param_groups")
     rate: Any = groups[0].get("lr") if isinstance(groups, list) and groups and isinstance(groups[0], Mapping) else None
     if isinstance(rate, int | float) or hasattr(rate, "item"):
-        found["learning_rate"] = float(rate)
+        fields["learning_rate"] = float(rate)
     moments, issues = _moments(loaded.get("state"))
-    return TrainingState(**found, **moments), issues
+    return TrainingState(**fields, **moments), issues
 
 
-def _partitioned_state(checkpoint: Checkpoint, found: dict[str, Any]) -> tuple[TrainingState, tuple[Issue, ...]]:
+def _partitioned_state(checkpoint: Checkpoint, fields: dict[str, Any]) -> tuple[TrainingState, tuple[Issue, ...]]:
     """Return the training state that the ranks wrote, each its share of Adam's moments."""
     rate = checkpoint.facts.get("learning_rate")
-    found["learning_rate"] = math.nan if rate is None else float(rate)
+    fields["learning_rate"] = math.nan if rate is None else float(rate)
     parameters = {
         f"{key} of {name}": one for name, state in read_moments(checkpoint.moments) for key, one in state.items()
     }
     moments, issues = _moments(parameters, "the ranks' files")
-    return TrainingState(**found, **moments), issues
+    return TrainingState(**fields, **moments), issues
 
 
 def _load(file: Path) -> Mapping[str, Any] | Issue | str:
@@ -120,23 +120,23 @@ def _moments(state: Any, where: str = "optimizer.pt") -> tuple[dict[str, Any], t
     issues: list[Issue] = []
     count, first, second = 0, 0.0, 0.0
     for key, one in pairs:
-        found = []
+        fields = []
         for name in ("exp_avg", "exp_avg_sq"):
             moment = one.get(name)
             if not hasattr(moment, "detach"):
                 continue
             total, squares, bad, negative = _sizes(_blocks(moment))
-            found.append((total, squares))
+            fields.append((total, squares))
             if bad:
                 detail = f"{where}: {name} of parameter {key}: {bad} elements are not finite"
                 issues.append(critical("non-finite-moment", detail))
             elif name == "exp_avg_sq" and negative:
                 detail = f"{where}: {name} of parameter {key}: {negative} elements are below 0, a mean of squares"
                 issues.append(critical("negative-moment", detail))
-        if len(found) == 2:
+        if len(fields) == 2:
             count += int(one["exp_avg_sq"].numel())
-            first += found[0][1]
-            second += found[1][0]
+            first += fields[0][1]
+            second += fields[1][0]
     moments = {
         "first_moment": math.sqrt(first / count) if count else math.nan,
         "second_moment": math.sqrt(second / count) if count and second >= 0.0 else math.nan,

@@ -49,20 +49,20 @@ def judge_actors(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     looks = [event for event in run.events_of(Actors) if event.actors]
     if not looks and not run.events_of(ProcessLost):
         return skipped("the training has no actors, or none was recorded")
-    found = [*_died(run), *_nodes(looks), *_restarted(looks), *_stalled(run, looks), *_uneven(run, looks)]
-    failing = serious(found, fail_on)
+    anomalies = [*_died(run), *_nodes(looks), *_restarted(looks), *_stalled(run, looks), *_uneven(run, looks)]
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
         drawn = [name for name in ("ray_actor_utilization", "step_time") if name in run.series]
-        evidence = [*dict.fromkeys(sign.summary for sign in failing[1:4]), *evidence_of(failing[:1])]
-        return failed(lead.summary, anomalies=found, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
+        evidence = [*dict.fromkeys(anomaly.summary for anomaly in failing[1:4]), *evidence_of(failing[:1])]
+        return failed(lead.summary, anomalies=anomalies, metrics=drawn, evidence=evidence, remedy=[lead.remedy])
     alive = [[actor for actor in look.actors if actor.state == "ALIVE"] for look in looks]
     if not any(alive):
         return insufficient("no actor had come up at the last look")
     living = alive[-1]
     headline = f"{count(len(living), 'actor')} alive at the last look, none restarted"
     drawn = [name for name in ("ray_actor_utilization",) if name in run.series]
-    return passed(headline, drawn, found, note=count(len(living), "actor"))
+    return passed(headline, drawn, anomalies, note=count(len(living), "actor"))
 
 
 def _died(run: Run) -> list[Anomaly]:
@@ -138,20 +138,20 @@ def _uneven(run: Run, looks: Sequence[Actors]) -> list[Anomaly]:
             if actor.worker and actor.state == "ALIVE" and actor.utilization is not None:
                 own = work.setdefault(actor.class_name, {})
                 own[actor.id] = own.get(actor.id, 0.0) + actor.utilization * look.window
-    found = []
+    anomalies = []
     for name, own in work.items():
         least, most = min(own.values()) / seconds, max(own.values()) / seconds
         severity = next((severity for severity, limit in IMBALANCE.items() if least < limit * most), None)
         if len(own) > 1 and most >= LEAST_WORK and severity is not None:
-            sign = _sign(
+            anomaly = _sign(
                 "actors-uneven",
                 1,
                 f"{name}: one of {len(own)} worked {share(least)} of the time, another {share(most)}",
                 "look at how requests are spread over them, or take fewer",
                 severity,
             )
-            found.append(sign)
-    return found
+            anomalies.append(anomaly)
+    return anomalies
 
 
 def _sign(kind: str, onset: int, summary: str, remedy: str, severity: Severity = Severity.critical) -> Anomaly:

@@ -50,7 +50,7 @@ def judge_promised_metric(run: Run, metric: str) -> Check:
 
 
 def _failed(run: Run, headline: str, missing: tuple[str, ...]) -> Check:
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind="missing-metric",
         metric=missing[0] if missing else "",
         severity=Severity.critical,
@@ -61,7 +61,7 @@ def _failed(run: Run, headline: str, missing: tuple[str, ...]) -> Check:
     unmapped = f"keys that no table knows: {', '.join(run.unmapped[:8])}" if run.unmapped else ""
     return failed(
         headline,
-        anomalies=[sign],
+        anomalies=[anomaly],
         metrics=(),
         evidence=[*near, *([unmapped] if unmapped else []), f"{count(len(run.rows), 'row')} logged"],
         remedy=["a newer trainer may have renamed its keys: compare the run's keys with rlhf_assert/metrics.py"]

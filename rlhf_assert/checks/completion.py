@@ -54,10 +54,10 @@ def judge_completion(run: Run) -> Check:
     planned = run.info.get("steps")
     progress = f"{run.steps} of {planned} steps" if isinstance(planned, int) else count(run.steps, "step")
     kind, summary, remedy = _ending(run)
-    sign = Anomaly(kind=kind, metric="", severity=Severity.critical, onset=_last_step(run), summary=summary)
+    anomaly = Anomaly(kind=kind, metric="", severity=Severity.critical, onset=_last_step(run), summary=summary)
     return failed(
         f"training {summary}",
-        anomalies=[sign],
+        anomalies=[anomaly],
         evidence=[f"{progress} logged"],
         remedy=[remedy] if remedy else [],
     )

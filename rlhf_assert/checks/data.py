@@ -86,7 +86,7 @@ def _repeats(batches: Sequence[str], cycle: int) -> int | None:
 
 
 def _failed(run: Run, cycle: int, step: int, rows: int) -> Check:
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind="data-repeated",
         metric="loss",
         severity=Severity.critical,
@@ -96,8 +96,8 @@ def _failed(run: Run, cycle: int, step: int, rows: int) -> Check:
         causes=("a sampler that is made again at each step", "a resume that does not skip what was seen"),
     )
     return failed(
-        f"data {sign.summary}, of {rows} rows",
-        anomalies=[sign],
+        f"data {anomaly.summary}, of {rows} rows",
+        anomalies=[anomaly],
         metrics=[name for name in ("loss", "reward") if name in run.series],
         remedy=("check the sampler, and that a data loader is made once per epoch",),
     )

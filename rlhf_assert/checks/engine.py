@@ -59,18 +59,18 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     """
     states = [event for event in run.events_of(Engines) if event.engines]
     canaries = run.events_of(WeightSyncCanary)
-    found = [
-        *(sign for event in canaries for sign in _canary(event)),
+    anomalies = [
+        *(anomaly for event in canaries for anomaly in _canary(event)),
         *_stalled(states),
         *_slower(run),
         *_full(run, states),
     ]
-    failing = serious(found, fail_on)
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
         return failed(
             f"{label(lead.metric)} {lead.summary}" if lead.metric in _CURVES else lead.summary,
-            anomalies=found,
+            anomalies=anomalies,
             metrics=[name for name in (lead.metric, *_CURVES) if name in run.series],
             evidence=evidence_of(failing),
             remedy=[lead.remedy],
@@ -82,11 +82,11 @@ def judge_engine(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
         return insufficient(f"{count(len(states), 'step')} of engines, a judgement takes {MIN_ROWS}", _CURVES)
     told = [_followed(flown[0]) if flown else _unflown(canaries), *_pace(run)]
     drawn = [name for name in _CURVES if name in run.series]
-    return passed("; ".join(told), drawn, found, note=told[0])
+    return passed("; ".join(told), drawn, anomalies, note=told[0])
 
 
 def _canary(event: WeightSyncCanary) -> list[Anomaly]:
-    found = []
+    anomalies = []
     for index, engine in enumerate(event.engines or ()):
         moved, off = float(engine.moved), float(engine.off)
         if not moved > FOLLOWED:
@@ -95,7 +95,7 @@ def _canary(event: WeightSyncCanary) -> list[Anomaly]:
             what = f"did not follow a weight that was put back: its log-probabilities are {number(off)} nats off"
         else:
             continue
-        found.append(
+        anomalies.append(
             Anomaly(
                 kind="weights-not-synced",
                 metric="rollout_kl",
@@ -107,25 +107,27 @@ def _canary(event: WeightSyncCanary) -> list[Anomaly]:
                 remedy="look at what sends the weights to the engines, and whether they load what they are sent",
             )
         )
-    return found
+    return anomalies
 
 
 def _stalled(states: Sequence[Engines]) -> list[Anomaly]:
-    found = []
+    anomalies = []
     for index in range(max((len(event.engines) for event in states), default=0)):
         streak = 0
         for event in states:
             engine = event.engines[index] if index < len(event.engines) else EngineUsage()
             streak = streak + 1 if engine.unfinished and not engine.tokens else 0
             if streak == STEPS:
-                found.append(_stall(event, index, f"has unfinished requests and generated nothing in {STEPS} steps"))
+                anomalies.append(
+                    _stall(event, index, f"has unfinished requests and generated nothing in {STEPS} steps")
+                )
                 break
         else:
             others = sum(bool(sum(one.tokens for one in event.engines)) for event in states)
             own = sum(event.engines[index].tokens for event in states if index < len(event.engines))
             if not own and others >= STEPS:
-                found.append(_stall(states[0], index, f"generated nothing in {others} steps in which others did"))
-    return found
+                anomalies.append(_stall(states[0], index, f"generated nothing in {others} steps in which others did"))
+    return anomalies
 
 
 def _stall(event: Engines, index: int, what: str) -> Anomaly:
@@ -185,7 +187,7 @@ def _full(run: Run, states: Sequence[Engines]) -> list[Anomaly]:
     thrashed = _streak([(step, out > THRASHING * max(all_, 1)) for step, (out, all_) in preempted.items()])
     some = _streak([(step, out > 0) for step, (out, _) in preempted.items()])
     full = _streak([]) if usage is None else _streak(list(zip(usage.steps.tolist(), usage.values > FULL, strict=True)))
-    onset = next((found for found in (thrashed, some, full) if found is not None), None)
+    onset = next((step for step in (thrashed, some, full) if step is not None), None)
     if onset is None:
         return []
     most = float(np.nanmax(usage.values)) if usage is not None else float("nan")

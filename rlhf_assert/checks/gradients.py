@@ -121,10 +121,10 @@ def _norms(run: Run) -> tuple[list[int], list[float]]:
 
 def _still(run: Run) -> list[Anomaly]:
     """Return the anomalies of weights that do not move: by the saved weights, or by what the log shows."""
-    reported = [sign for sign in anomalies_in(run) if sign.kind in STANDSTILL]
+    reported = [anomaly for anomaly in anomalies_in(run) if anomaly.kind in STANDSTILL]
     moved = weights_moved(run)
     if moved:  # the weights are the better witness; a gradient of 0 may still come later
-        return [sign for sign in reported if sign.kind != "no-update"]
+        return [anomaly for anomaly in reported if anomaly.kind != "no-update"]
     if moved is None:
         return reported
     still = Anomaly(

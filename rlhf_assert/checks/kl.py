@@ -97,32 +97,32 @@ def judge_kl(run: Run, *, limit: float | None = None, fail_on: Severity = Severi
         return skipped(_why_missing(run), _METRICS)
     bound = _default_limit(run) if limit is None else limit
     note = f"limit {bound:.2f}" if bound is not None else _why_no_limit(run)
-    found = _signs(run, recorded, limit)
-    failing = serious(found, fail_on)
+    anomalies = _signs(run, recorded, limit)
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
         drawn = [lead.metric, *(metric for metric in (*recorded, "entropy") if metric != lead.metric)]
         return failed(
             _headline(run, lead),
-            anomalies=found,
+            anomalies=anomalies,
             metrics=[metric for metric in drawn if metric in run.series],
             evidence=_evidence(run, failing, bound),
         )
     series = run[recorded[0]].finite
     if len(series) < MIN_ROWS:
-        return insufficient(f"{count(len(series), 'row')} of kl, a judgement takes {MIN_ROWS}", recorded, found)
-    return passed(f"kl {number(series.first)} → {number(series.last)}, {note}", recorded, found, note)
+        return insufficient(f"{count(len(series), 'row')} of kl, a judgement takes {MIN_ROWS}", recorded, anomalies)
+    return passed(f"kl {number(series.first)} → {number(series.last)}, {note}", recorded, anomalies, note)
 
 
 def _signs(run: Run, recorded: list[str], limit: float | None) -> list[Anomaly]:
-    found = list(anomalies_of(run, recorded))
+    anomalies = list(anomalies_of(run, recorded))
     if limit is None:
-        return found
+        return anomalies
     # The default detectors know the default limit only.
-    found = [sign for sign in found if sign.kind != _RUNAWAY]
+    anomalies = [anomaly for anomaly in anomalies if anomaly.kind != _RUNAWAY]
     detector = KLRunaway(run.algorithm, run.config, limit=limit)
     runaway = list(scan(run.rows, [detector]))
-    return [*found, *runaway, *_broken(run, limit, runaway)]
+    return [*anomalies, *runaway, *_broken(run, limit, runaway)]
 
 
 def _broken(run: Run, limit: float, runaway: list[Anomaly]) -> list[Anomaly]:
@@ -134,7 +134,7 @@ def _broken(run: Run, limit: float, runaway: list[Anomaly]) -> list[Anomaly]:
     start = _start_of_stay(kl.values > limit)
     if start is None:
         return []
-    onset = min((sign.onset for sign in runaway), default=int(kl.steps[start]))
+    onset = min((anomaly.onset for anomaly in runaway), default=int(kl.steps[start]))
     return [
         Anomaly(
             kind="kl-limit",
@@ -182,24 +182,30 @@ def _headline(run: Run, lead: Anomaly) -> str:
 
 
 def _evidence(run: Run, failing: list[Anomaly], bound: float | None) -> list[str]:
-    lines = [line for sign in failing if sign.kind == _RUNAWAY for line in _growth(sign)]
-    if bound is not None and "kl_div" in run.series and any("above_limit_since" in sign.evidence for sign in failing):
+    lines = [line for anomaly in failing if anomaly.kind == _RUNAWAY for line in _growth(anomaly)]
+    if (
+        bound is not None
+        and "kl_div" in run.series
+        and any("above_limit_since" in anomaly.evidence for anomaly in failing)
+    ):
         kl = run["kl_div"].finite
-        since = next(sign.evidence["above_limit_since"] for sign in failing if "above_limit_since" in sign.evidence)
+        since = next(
+            anomaly.evidence["above_limit_since"] for anomaly in failing if "above_limit_since" in anomaly.evidence
+        )
         above = int((kl.values > bound).sum())
         lines.append(f"above the limit since step {since}, {above} of {count(len(kl), 'row')}")
-    rest = [sign for sign in failing if "above_limit_since" not in sign.evidence]
+    rest = [anomaly for anomaly in failing if "above_limit_since" not in anomaly.evidence]
     return [*lines, *evidence_of(rest)]
 
 
-def _growth(sign: Anomaly) -> list[str]:
-    growth = float(sign.evidence.get("growth", 1.0))
+def _growth(anomaly: Anomaly) -> list[str]:
+    growth = float(anomaly.evidence.get("growth", 1.0))
     lines = []
     if growth > 1.0:
-        doubling = number(float(sign.evidence["doubling_steps"]))
-        lines.append(f"growth from step {sign.onset}: x{growth:.2f} a step, doubling every {doubling}")
-    if "corroboration" in sign.evidence:
-        lines.append(f"beside it: {sign.evidence['corroboration']}")
+        doubling = number(float(anomaly.evidence["doubling_steps"]))
+        lines.append(f"growth from step {anomaly.onset}: x{growth:.2f} a step, doubling every {doubling}")
+    if "corroboration" in anomaly.evidence:
+        lines.append(f"beside it: {anomaly.evidence['corroboration']}")
     return lines
 
 

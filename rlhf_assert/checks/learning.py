@@ -142,7 +142,7 @@ def _falls(metric: str) -> bool:
 
 
 def _failed(run: Run, metric: str, headline: str, evidence: tuple[str, ...]) -> Check:
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind="no-learning",
         metric=metric,
         severity=Severity.critical,
@@ -151,7 +151,7 @@ def _failed(run: Run, metric: str, headline: str, evidence: tuple[str, ...]) -> 
     )
     return failed(
         headline,
-        anomalies=[sign],
+        anomalies=[anomaly],
         metrics=(metric,),
         evidence=evidence,
         remedy=("more steps: --rlhf-steps", "a higher learning rate, as in the packaged scenario of this algorithm"),

@@ -40,19 +40,19 @@ def judge_curve(
         missing: why the metric may rightly be absent.
         signs: anomalies that the caller found itself.
     """
-    recorded = [found for found in (metric, *companions) if found in run.series]
+    recorded = [name for name in (metric, *companions) if name in run.series]
     if metric not in run.series:
         return skipped(missing or f"the run logged no {metric}", (metric,))
-    found = [*anomalies_of(run, recorded), *signs]
-    failing = serious(found, fail_on)
+    anomalies = [*anomalies_of(run, recorded), *signs]
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
         shown = [lead.metric, *(other for other in recorded if other != lead.metric)]
         headline = f"{label(lead.metric)} {lead.summary}"
-        return failed(headline, anomalies=found, metrics=shown, evidence=evidence_of(failing))
+        return failed(headline, anomalies=anomalies, metrics=shown, evidence=evidence_of(failing))
     series = run[metric]
     rows = len(series.finite)
     if rows < MIN_ROWS:
-        return insufficient(f"{count(rows, 'row')} of {metric}, a judgement takes {MIN_ROWS}", recorded, found)
+        return insufficient(f"{count(rows, 'row')} of {metric}, a judgement takes {MIN_ROWS}", recorded, anomalies)
     headline = f"{label(metric)} {number(series.finite.first)} → {number(series.finite.last)}"
-    return passed(headline, recorded, found)
+    return passed(headline, recorded, anomalies)

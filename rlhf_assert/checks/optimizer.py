@@ -73,19 +73,19 @@ def judge_optimizer(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         return insufficient(f"{count(len(updates), 'update')}, a judgement takes 2")
     rules: tuple[Callable[[Run, Updates], Anomaly | None], ...] = (_rate, _clipping, _standstill, _written, _forgotten)
     of_models = [[each for each in updates if each.model == name] for name in _models(updates)]
-    found = [sign for own in of_models for rule in rules if (sign := rule(run, own)) is not None]
+    anomalies = [anomaly for own in of_models for rule in rules if (anomaly := rule(run, own)) is not None]
     drawn = [name for name in ("learning_rate", "grad_norm") if name in run.series]
-    failing = serious(found, fail_on)
+    failing = serious(anomalies, fail_on)
     if failing:
-        lead = min(failing, key=lambda sign: sign.onset)
+        lead = min(failing, key=lambda anomaly: anomaly.onset)
         return failed(
             f"optimizer: {lead.summary}",
-            anomalies=found,
+            anomalies=anomalies,
             metrics=drawn,
             evidence=[f"{name}: {value}" for name, value in lead.evidence.items()],
             remedy=(lead.remedy,),
         )
-    return passed(f"{count(len(updates), 'update')} as scheduled", drawn, found)
+    return passed(f"{count(len(updates), 'update')} as scheduled", drawn, anomalies)
 
 
 def _models(updates: Updates) -> list[str | None]:

@@ -54,14 +54,16 @@ def judge_other_metrics(run: Run, *, fail_on: Severity = Severity.critical) -> C
     added = _of_added_detectors(run)
     if not metrics and not added:
         return skipped("the run logged no further metric")
-    found = tuple(sorted([*anomalies_of(run, metrics), *added], key=by_onset))
-    failing = serious(found, fail_on)
+    anomalies = tuple(sorted([*anomalies_of(run, metrics), *added], key=by_onset))
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
-        drawn = list(dict.fromkeys(sign.metric for sign in failing if sign.metric in run.series))[:3]
+        drawn = list(dict.fromkeys(anomaly.metric for anomaly in failing if anomaly.metric in run.series))[:3]
         headline = f"{label(lead.metric)} {lead.summary}".lstrip()
-        return failed(headline, anomalies=found, metrics=drawn, evidence=evidence_of(failing))
-    return passed(f"{count(len(metrics), 'further metric')}", metrics[:3], found, note=count(len(metrics), "metric"))
+        return failed(headline, anomalies=anomalies, metrics=drawn, evidence=evidence_of(failing))
+    return passed(
+        f"{count(len(metrics), 'further metric')}", metrics[:3], anomalies, note=count(len(metrics), "metric")
+    )
 
 
 def _of_added_detectors(run: Run) -> list[Anomaly]:

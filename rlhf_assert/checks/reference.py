@@ -49,7 +49,7 @@ def judge_reference(run: Run) -> Check:
         return skipped("the trainer holds no reference model of its own")
     if not moved:
         return passed("stood still")
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind=MOVED,
         metric="kl_div",
         severity=Severity.critical,
@@ -59,8 +59,8 @@ def judge_reference(run: Run) -> Check:
         causes=("the reference shares tensors with the policy", "something wrote into the reference's weights"),
     )
     return failed(
-        f"reference {sign.summary}, in {count(len(moved), 'step')}",
-        anomalies=[sign],
+        f"reference {anomaly.summary}, in {count(len(moved), 'step')}",
+        anomalies=[anomaly],
         metrics=[name for name in ("kl_div", "chosen_reward", "loss") if name in run.series],
         remedy=("freeze the reference, and load it a second time: it may share tensors with the policy",),
     )
@@ -72,7 +72,7 @@ def _average(run: Run) -> Check | None:
     if not moved:
         return None
     step = max(1, moved[0].step or 1)
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind=AVERAGE_MOVED,
         metric="kl_div",
         severity=Severity.critical,
@@ -82,8 +82,8 @@ def _average(run: Run) -> Check | None:
         causes=("something else writes into it", "it shares tensors with the policy"),
     )
     return failed(
-        f"average of the weights {sign.summary}",
-        anomalies=[sign],
+        f"average of the weights {anomaly.summary}",
+        anomalies=[anomaly],
         metrics=[name for name in ("kl_div",) if name in run.series],
         evidence=[f"{count(len(moved), 'time')} in the run"],
         remedy=("keep the average apart from the policy, and update it once for each of its updates",),
@@ -99,7 +99,7 @@ def _strange_start(run: Run) -> Check | None:
     distance, reward = max(((abs(first / beta), first) for first in firsts if isfinite(first)), default=(0.0, 0.0))
     if distance <= TOLERANCE:
         return None
-    sign = Anomaly(
+    anomaly = Anomaly(
         kind=STRANGE,
         metric="chosen_reward",
         severity=Severity.critical,
@@ -112,8 +112,8 @@ def _strange_start(run: Run) -> Check | None:
         ),
     )
     return failed(
-        f"{label('chosen_reward')} {sign.summary}",
-        anomalies=[sign],
+        f"{label('chosen_reward')} {anomaly.summary}",
+        anomalies=[anomaly],
         metrics=["chosen_reward"],
         remedy=("load policy and reference from the same checkpoint in the same dtype, with dropout off",),
     )

@@ -75,10 +75,10 @@ def find_check(name: str) -> CheckSpec[...]:
     Raises:
         UsageError: there is none; the message suggests the nearest.
     """
-    found = {spec.name: spec for spec in checks()}
-    if name not in found:
-        raise UsageError(f"unknown check {name}{suggest(name, found)}; known: {', '.join(found)}")
-    return found[name]
+    by_name = {spec.name: spec for spec in checks()}
+    if name not in by_name:
+        raise UsageError(f"unknown check {name}{suggest(name, by_name)}; known: {', '.join(by_name)}")
+    return by_name[name]
 
 
 def checks_of(assertion: str) -> tuple[CheckSpec[...], ...]:

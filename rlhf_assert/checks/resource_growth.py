@@ -61,15 +61,15 @@ def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check
     if not judged:
         most = max((len(column[1]) for column in columns.values()), default=0)
         return insufficient(f"{count(most, 'memory sample')}, a judgement takes {MIN_SAMPLES}; {note}", _MEMORIES)
-    found = [sign for key, column in judged.items() if (sign := _growth(run, *key, *column)) is not None]
-    failing = [sign for sign in found if sign.severity >= fail_on]
+    anomalies = [anomaly for key, column in judged.items() if (anomaly := _growth(run, *key, *column)) is not None]
+    failing = [anomaly for anomaly in anomalies if anomaly.severity >= fail_on]
     if failing:
-        lead = max(failing, key=lambda sign: float(sign.evidence["growth"]))
+        lead = max(failing, key=lambda anomaly: float(anomaly.evidence["growth"]))
         return failed(
             f"{lead.metric} {lead.summary}",
-            anomalies=found,
+            anomalies=anomalies,
             metrics=[lead.metric],
-            evidence=[f"{lead.metric} {sign.summary}" for sign in failing],
+            evidence=[f"{lead.metric} {anomaly.summary}" for anomaly in failing],
             remedy=[
                 "what is kept per step: logged tensors with their graph (.item() or .detach()), lists of completions",
                 "compare two steps with tracemalloc, or torch.cuda.memory_snapshot() on a GPU",
@@ -77,7 +77,7 @@ def judge_resources(run: Run, *, fail_on: Severity = Severity.critical) -> Check
         )
     rss = next(column[1] for key, column in judged.items() if key[0] == "memory_rss" or len(judged) == 1)
     headline = f"memory_rss {_bytes(rss[0])} → {_bytes(rss[-1])}; {note}"
-    return passed(headline, [key[0] for key in judged][:2], found, note)
+    return passed(headline, [key[0] for key in judged][:2], anomalies, note)
 
 
 def _growth(run: Run, memory: str, rank: int, times: FloatArray, values: FloatArray) -> Anomaly | None:

@@ -52,12 +52,12 @@ def judge_resume(run: Run) -> Check:
     steps = [row.step for row in run.rows]
     if max(steps, default=0) <= resumes[-1] and len(set(steps)) == len(steps):
         return insufficient(f"no row was logged after the resume at step {resumes[-1]}")
-    found = [sign for last in resumes for rule in (_steps, _rate, _level) for sign in rule(run, last)]
-    if found:
-        lead = found[0]
+    anomalies = [anomaly for last in resumes for rule in (_steps, _rate, _level) for anomaly in rule(run, last)]
+    if anomalies:
+        lead = anomalies[0]
         return failed(
             lead.summary,
-            anomalies=found,
+            anomalies=anomalies,
             metrics=[name for name in dict.fromkeys((lead.metric, "learning_rate", "reward")) if name in run.series],
             evidence=[f"resumed after step {', '.join(map(str, resumes))}"],
             remedy=("load weights, optimizer, scheduler and the place in the data from one checkpoint",),

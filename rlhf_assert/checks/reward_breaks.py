@@ -73,41 +73,41 @@ def reward_failed(
 
 def broken_rewards(run: Run) -> Check | None:
     """Return a change of the rewards' sign or scale, or rewards that became one value, in the middle of a training."""
-    found = find_reward_break(run.samples)
-    if found is None:
+    broken = find_reward_break(run.samples)
+    if broken is None:
         return None
-    was = f"it was between {number(found.low)} and {number(found.high)} before"
-    low, high = found.values
-    if found.kind == "constant":
+    was = f"it was between {number(broken.low)} and {number(broken.high)} before"
+    low, high = broken.values
+    if broken.kind == "constant":
         return reward_failed(
             run,
             "constant-reward",
-            f"reward is constant from step {found.step} on: {number(low)}, {was}",
-            onset=found.step,
+            f"reward is constant from step {broken.step} on: {number(low)}, {was}",
+            onset=broken.step,
             evidence=(was,),
-            cause=Cause(f"the reward gives {number(low)} to every completion from step {found.step} on"),
+            cause=Cause(f"the reward gives {number(low)} to every completion from step {broken.step} on"),
             remedy=("look at what the reward depends on that failed at this step: a service, a file, a cache",),
         )
     return reward_failed(
         run,
         "reward-range",
-        f"reward left its range at step {found.step}: {number(low)} to {number(high)}, {was}",
-        onset=found.step,
+        f"reward left its range at step {broken.step}: {number(low)} to {number(high)}, {was}",
+        onset=broken.step,
         evidence=(was, "learning moves rewards inside of their range"),
-        cause=Cause("the sign of the reward changed" if high < 0.0 < found.low else "the scale of the reward changed"),
-        remedy=(f"compare the reward of one completion before and after step {found.step}",),
+        cause=Cause("the sign of the reward changed" if high < 0.0 < broken.low else "the scale of the reward changed"),
+        remedy=(f"compare the reward of one completion before and after step {broken.step}",),
     )
 
 
 def broken_normalization(run: Run) -> Check | None:
     """Return a reward model that does not normalize as its configuration says."""
-    found = unlike_saved(run)
-    if found is None:
+    moments = unlike_saved(run)
+    if moments is None:
         return None
     return reward_failed(
         run,
         "reward-normalization",
-        f"rewards are normalized by {found[0]}, saved are {found[1]}",
+        f"rewards are normalized by {moments[0]}, saved are {moments[1]}",
         onset=1,
         evidence=("normalized is: reward less mean, over deviation",),
         remedy=(),
@@ -130,10 +130,10 @@ def broken_advantages(run: Run) -> Check | None:
     made_of = samples.returns - samples.value if critic else samples.returns if returned else _rewarded(run)
     if made_of is None:
         return None
-    found = find_advantage_break(samples, made_of, LOWEST_ADVANTAGE, grouped=source == "reward")
-    if found is None:
+    broken = find_advantage_break(samples, made_of, LOWEST_ADVANTAGE, grouped=source == "reward")
+    if broken is None:
         return None
-    step, r = found
+    step, r = broken
     against = r < -LOWEST_ADVANTAGE
     plural = "rewards" if source == "reward" else "returns"
     return reward_failed(

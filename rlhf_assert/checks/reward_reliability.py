@@ -97,9 +97,9 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
     rows = _judge_rows(run, algorithm)
     if not len(run.samples):
         return _without_samples(run, algorithm, rows, allow)
-    found = assess_rewards(run.samples, _weights(run))
-    judged = broken_normalization(run) or _non_finite(run, found) or rows
-    if judged is None and not found.missing:
+    reliability = assess_rewards(run.samples, _weights(run))
+    judged = broken_normalization(run) or _non_finite(run, reliability) or rows
+    if judged is None and not reliability.missing:
         rules: tuple[tuple[str, Callable[[Run, RewardReliability], Check | None]], ...] = (
             ("constant", _constant),
             ("constant", _constant_in_groups),
@@ -109,13 +109,13 @@ def judge_rewards(run: Run, *, allow: Collection[str] = ()) -> Check:
             ("inconsistent", lambda run, _: unconfirmed_rewards(run)),
             ("length", _length),
         )
-        verdicts = (rule(run, found) for word, rule in rules if word not in allow)
+        verdicts = (rule(run, reliability) for word, rule in rules if word not in allow)
         judged = next((check for check in verdicts if check is not None), None)
     if judged is not None:
         return judged
-    if found.missing:
-        return insufficient(found.missing, shown(run))
-    return _pass(run, found)
+    if reliability.missing:
+        return insufficient(reliability.missing, shown(run))
+    return _pass(run, reliability)
 
 
 def _weights(run: Run) -> dict[str, float]:
@@ -195,23 +195,23 @@ def _without_samples(run: Run, algorithm: str, rows: Check | None, allow: Collec
     return skipped("no samples were recorded: its rows are finite and vary, no more can be told", names)
 
 
-def _non_finite(run: Run, found: RewardReliability) -> Check | None:
-    if not found.non_finite:
+def _non_finite(run: Run, reliability: RewardReliability) -> Check | None:
+    if not reliability.non_finite:
         return None
-    first = min(found.non_finite, key=lambda source: source.step)
+    first = min(reliability.non_finite, key=lambda source: source.step)
     by = f" by {first.function}" if first.function else ""
     what = "NaN (or None)" if first.example == "nan" else first.example
-    total = sum(source.count for source in found.non_finite)
-    names = " and ".join(source.function or "total" for source in found.non_finite)
+    total = sum(source.count for source in reliability.non_finite)
+    names = " and ".join(source.function or "total" for source in reliability.non_finite)
     return reward_failed(
         run,
         "non-finite",
-        f"reward is not finite: {what}{by} at step {first.step}, {total} of {count(found.samples, 'completion')}",
+        f"reward is not finite: {what}{by} at step {first.step}, {total} of {count(reliability.samples, 'completion')}",
         onset=first.step,
         evidence=tuple(
             f"{source.function or 'total'}: {count(source.count, 'completion')}, "
             f"first {source.example} at step {source.step}"
-            for source in found.non_finite
+            for source in reliability.non_finite
         ),
         samples=tuple(_sample(run, int(index)) for index in first.samples[:2]),
         suspicion=Cause(f"{_function(run, first.function) if first.function else f'{names}:'} returns {what}"),
@@ -219,61 +219,64 @@ def _non_finite(run: Run, found: RewardReliability) -> Check | None:
     )
 
 
-def _constant(run: Run, found: RewardReliability) -> Check | None:
-    if found.constant is None:
+def _constant(run: Run, reliability: RewardReliability) -> Check | None:
+    if reliability.constant is None:
         return None
-    value = number(found.constant)
+    value = number(reliability.constant)
     return reward_failed(
         run,
         "constant-reward",
-        f"reward is constant: {value} in all {count(found.finite, 'completion')}, nothing to learn from",
-        suspicion=Cause(f"{_leading_function(run, found)} returns {value} for every completion"),
+        f"reward is constant: {value} in all {count(reliability.finite, 'completion')}, nothing to learn from",
+        suspicion=Cause(f"{_leading_function(run, reliability)} returns {value} for every completion"),
         remedy=("let the reward tell a better completion from a worse one",),
         override=_OVERRIDE.format("constant"),
     )
 
 
-def _constant_in_groups(run: Run, found: RewardReliability) -> Check | None:
-    if run.algorithm not in {"grpo", "rloo"} or not found.saturated_throughout:
+def _constant_in_groups(run: Run, reliability: RewardReliability) -> Check | None:
+    if run.algorithm not in {"grpo", "rloo"} or not reliability.saturated_throughout:
         return None
     return reward_failed(
         run,
         "constant-in-groups",
-        f"reward is equal within every group over {count(found.steps, 'step')}: no advantage, nothing to learn from",
-        evidence=(f"reward {number(found.mean)} with std {number(found.std)} between prompts, 0 inside of them",),
-        cause=Cause(f"{_leading_function(run, found)} looks at the prompt, not at the completion"),
+        f"reward is equal within every group over {count(reliability.steps, 'step')}: "
+        "no advantage, nothing to learn from",
+        evidence=(
+            f"reward {number(reliability.mean)} with std {number(reliability.std)} between prompts, 0 inside of them",
+        ),
+        cause=Cause(f"{_leading_function(run, reliability)} looks at the prompt, not at the completion"),
         remedy=("score two completions of one prompt by hand and compare",),
         override=_OVERRIDE.format("constant"),
     )
 
 
-def _inconsistent(run: Run, found: RewardReliability) -> Check | None:
-    agreement, flips = found.consistency.agreement, found.consistency.flips
+def _inconsistent(run: Run, reliability: RewardReliability) -> Check | None:
+    agreement, flips = reliability.consistency.agreement, reliability.consistency.flips
     if not agreement.judged or agreement.high >= _LOWEST_AGREEMENT:
         return None
     return reward_failed(
         run,
         "inconsistent-reward",
         f"equal completions get unlike rewards: agreement {agreement.value:.2f} over "
-        f"{count(found.consistency.repeated, 'repeated completion')}, limit {_LOWEST_AGREEMENT:.2f}",
+        f"{count(reliability.consistency.repeated, 'repeated completion')}, limit {_LOWEST_AGREEMENT:.2f}",
         evidence=(
             f"ICC of repeated completions {agreement.value:.2f}, {_interval(agreement.low, agreement.high)}",
             f"{share(flips.value)} of {agreement.samples} repeats were scored unlike the first time",
         ),
         cause=Cause(
-            f"{_leading_function(run, found)} depends on more than prompt and completion: chance, or the batch"
+            f"{_leading_function(run, reliability)} depends on more than prompt and completion: chance, or the batch"
         ),
         remedy=("score one completion twice by hand", "seed or average what is random in the reward"),
         override=_OVERRIDE.format("inconsistent"),
     )
 
 
-def _length(run: Run, found: RewardReliability) -> Check | None:
-    bias = found.length
+def _length(run: Run, reliability: RewardReliability) -> Check | None:
+    bias = reliability.length
     if not bias.follows:
         return None
     r, rest, gain = bias.pearson, bias.gain_at_equal_length, bias.gain
-    leading = _leading_function(run, found, by_length=True)
+    leading = _leading_function(run, reliability, by_length=True)
     shorter = "" if r.value > 0 else " (the shorter, the better)"
     return reward_failed(
         run,
@@ -297,13 +300,13 @@ def _function(run: Run, name: str) -> str:
     return f"rewards[{names.index(name)}] {name}" if name in names else name or "the reward"
 
 
-def _leading_function(run: Run, found: RewardReliability, *, by_length: bool = False) -> str:
+def _leading_function(run: Run, reliability: RewardReliability, *, by_length: bool = False) -> str:
     """Return the reward function that decides the total, with its share of the variance where it has one."""
-    shares = {name: part for name, part in found.shares.items() if not np.isnan(part)}
+    shares = {name: part for name, part in reliability.shares.items() if not np.isnan(part)}
     if by_length:
-        shares = {name: part for name, part in shares.items() if abs(found.function_length[name]) > 0.5} or shares
+        shares = {name: part for name, part in shares.items() if abs(reliability.function_length[name]) > 0.5} or shares
     if not shares:
-        return _function(run, next(iter(found.shares))) if len(found.shares) == 1 else "the reward"
+        return _function(run, next(iter(reliability.shares))) if len(reliability.shares) == 1 else "the reward"
     name = max(shares, key=lambda candidate: shares[candidate])
     return (
         f"{_function(run, name)}, {share(shares[name])} of the reward's variance" if by_length else _function(run, name)
@@ -334,15 +337,15 @@ def _sample(run: Run, index: int) -> str:
     return f'{line}  "{text if len(text) <= room else text[: room - 1] + "…"}"' if text else line
 
 
-def _pass(run: Run, found: RewardReliability) -> Check:
-    gain = found.length.gain
+def _pass(run: Run, reliability: RewardReliability) -> Check:
+    gain = reliability.length.gain
     trend = "level"
     if gain.judged and gain.low > 0.0:
         trend = "rising"
     elif gain.judged and gain.high < 0.0:
         trend = "falling"
-    r = found.length.pearson
+    r = reliability.length.pearson
     note = f"{trend}; r(length) {r.value:.2f}" if r.judged else trend
     series = run.series.get("reward")
-    ends = f"{number(series.first)} → {number(series.last)}" if series is not None else number(found.mean)
-    return passed(f"reward {ends} over {count(found.finite, 'completion')}", shown(run), note=note)
+    ends = f"{number(series.first)} → {number(series.last)}" if series is not None else number(reliability.mean)
+    return passed(f"reward {ends} over {count(reliability.finite, 'completion')}", shown(run), note=note)

@@ -54,17 +54,17 @@ def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
     cut off.
     """
     series = run.series.get("rollout_kl")
-    found = [
+    anomalies = [
         *anomalies_of(run, ("rollout_kl",)),
         *(_apart(run, series.finite) if series is not None else []),
         *_endings(run),
     ]
-    failing = serious(found, fail_on)
+    failing = serious(anomalies, fail_on)
     if failing:
         lead = failing[0]
         return failed(
             f"{label(lead.metric)} {lead.summary}",
-            anomalies=found,
+            anomalies=anomalies,
             metrics=[name for name in (lead.metric, "kl_div", "entropy") if name in run.series],
             evidence=[
                 f"{name}: {number(value)}" for name, value in lead.evidence.items() if not isinstance(value, str)
@@ -75,8 +75,8 @@ def judge_rollout(run: Run, *, fail_on: Severity = Severity.critical) -> Check:
         return skipped("the sampler's log-probabilities were not recorded", ("rollout_kl",))
     if len(series.finite) < MIN_ROWS:
         reason = f"{count(len(series.finite), 'row')} of rollout_kl, a judgement takes {MIN_ROWS}"
-        return insufficient(reason, ("rollout_kl",), found)
-    return passed(f"rollout_kl at most {number(float(series.finite.values.max()))}", ("rollout_kl",), found)
+        return insufficient(reason, ("rollout_kl",), anomalies)
+    return passed(f"rollout_kl at most {number(float(series.finite.values.max()))}", ("rollout_kl",), anomalies)
 
 
 _REMEDIES = {

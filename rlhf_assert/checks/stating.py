@@ -27,7 +27,7 @@ def anomalies_of(run: Run, metrics: Iterable[str]) -> tuple[Anomaly, ...]:
 
 def serious(anomalies: Iterable[Anomaly], fail_on: Severity) -> list[Anomaly]:
     """Return the anomalies that fail a check, by onset, the gravest of one step first."""
-    return sorted((found for found in anomalies if found.severity >= fail_on), key=by_onset)
+    return sorted((anomaly for anomaly in anomalies if anomaly.severity >= fail_on), key=by_onset)
 
 
 def skipped(reason: str, metrics: Sequence[str] = ()) -> Check:
@@ -87,9 +87,9 @@ def failed(
 def evidence_of(anomalies: Iterable[Anomaly]) -> tuple[str, ...]:
     """Return the numbers behind anomalies, a line each; the first is the headline's, and is not told again."""
     lines = []
-    for index, found in enumerate(anomalies):
-        numbers = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in found.evidence.items())
-        parts = ([f"{label(found.metric)} {found.summary}"] if index else []) + ([numbers] if numbers else [])
+    for index, anomaly in enumerate(anomalies):
+        numbers = ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in anomaly.evidence.items())
+        parts = ([f"{label(anomaly.metric)} {anomaly.summary}"] if index else []) + ([numbers] if numbers else [])
         lines.append("; ".join(parts))
     return tuple(line for line in dict.fromkeys(lines) if line)
 

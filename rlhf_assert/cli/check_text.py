@@ -128,8 +128,8 @@ def _typo(key: str, known: list[str]) -> str:
 
 
 def _last_good(verdict: Verdict) -> str:
-    critical = [found for found in findings_of(verdict.checks) if found["severity"] == Severity.critical.name]
-    onsets = [int(found["onset"]) for found in critical if found["onset"] is not None]
+    critical = [finding for finding in findings_of(verdict.checks) if finding["severity"] == Severity.critical.name]
+    onsets = [int(finding["onset"]) for finding in critical if finding["onset"] is not None]
     if not onsets or min(onsets) <= max(verdict.run.extent[0], 1):
         return ""
     last = min(onsets) - 1
@@ -147,7 +147,7 @@ def _checkpoints(run: Run) -> list[int]:
             folders += training.iterdir()
         except OSError:
             return []
-    return [int(found.group(1)) for folder in folders if (found := _CHECKPOINT.search(folder.name))]
+    return [int(finding.group(1)) for folder in folders if (finding := _CHECKPOINT.search(folder.name))]
 
 
 def _row(name: str, texts: list[str], style: Style) -> list[str]:

@@ -56,11 +56,11 @@ def rewards(file: str, allow: tuple[str, ...], output: str) -> None:
         else:
             click.echo(f"{file}   unreadable   {error}")
         finish(2, "nothing judged", quiet=quiet)
-    found = assess_rewards(run.samples)
+    assessed = assess_rewards(run.samples)
     if quiet:
-        print_json(as_json(file, check, found))
+        print_json(as_json(file, check, assessed))
     else:
-        _print(file, check, run, found)
+        _print(file, check, run, assessed)
     if check.status is Status.FAIL:
         finish(1, "the rewards are not reliable", quiet=quiet)
     if check.status is Status.PASS:
@@ -68,10 +68,10 @@ def rewards(file: str, allow: tuple[str, ...], output: str) -> None:
     finish(2, f"nothing judged: {check.headline}", quiet=quiet)
 
 
-def as_json(file: str, check: Check, found: RewardReliability) -> dict[str, Any]:
+def as_json(file: str, check: Check, assessed: RewardReliability) -> dict[str, Any]:
     """Return the JSON answer: the check, and what `RewardReliability` holds."""
-    reliability = {name: value for name, value in asdict(found).items() if name != "non_finite"}
-    reliability["non_finite"] = [{"function": one.function, "samples": len(one.samples)} for one in found.non_finite]
+    reliability = {name: value for name, value in asdict(assessed).items() if name != "non_finite"}
+    reliability["non_finite"] = [{"function": one.function, "samples": len(one.samples)} for one in assessed.non_finite]
     return {
         "source": file,
         "status": check.status.value,
@@ -111,23 +111,26 @@ def _read(file: str) -> Run:
     return _SamplesOnly(path, {"status": "completed", "started": 0.0}, (), {}, {}, (), ())
 
 
-def _print(file: str, check: Check, run: Run, found: RewardReliability) -> None:
+def _print(file: str, check: Check, run: Run, assessed: RewardReliability) -> None:
     words = {Status.PASS: "PASS", Status.FAIL: "FAIL"}
     verdict = words.get(check.status, "not judged")
-    click.echo(f"{file}   {word(verdict)}   {count(found.samples, 'sample')}, {count(found.steps, 'step')}")
+    click.echo(f"{file}   {word(verdict)}   {count(assessed.samples, 'sample')}, {count(assessed.steps, 'step')}")
     click.echo()
     click.echo(diagnose(check, run, width=min(width(), 92), ascii=plain()))
     click.echo()
-    _row("reward", f"mean {number(found.mean)}, std {number(found.std)}, last 1,000: mean {number(found.recent_mean)}")
+    _row(
+        "reward",
+        f"mean {number(assessed.mean)}, std {number(assessed.std)}, last 1,000: mean {number(assessed.recent_mean)}",
+    )
     for name, told in ESTIMATES:
-        _row(name.replace("_", " "), _told(getattr(found, name), told))
-    _row("agreement", _told(found.consistency.agreement, "between equal completions of one prompt"))
-    _row("length", f"r(reward, length) {found.length.pearson}; given the step {found.length.within_step}")
-    for name, its in found.shares.items():
-        length = found.function_length.get(name, float("nan"))
+        _row(name.replace("_", " "), _told(getattr(assessed, name), told))
+    _row("agreement", _told(assessed.consistency.agreement, "between equal completions of one prompt"))
+    _row("length", f"r(reward, length) {assessed.length.pearson}; given the step {assessed.length.within_step}")
+    for name, its in assessed.shares.items():
+        length = assessed.function_length.get(name, float("nan"))
         known = f", r with length {number(length)}" if np.isfinite(length) else ""
         _row(name[:14], f"{share(its)} of the reward's variance{known}")
-    for index, advice in enumerate(found.recommendations):
+    for index, advice in enumerate(assessed.recommendations):
         _row("remedy" if not index else "", advice)
 
 

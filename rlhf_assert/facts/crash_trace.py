@@ -35,7 +35,7 @@ def first_line(error: Mapping[str, str]) -> str:
 def frames(error: Mapping[str, str]) -> list[Frame]:
     """Return the frames of the last exception in an error's traceback, outermost first."""
     text = str(error.get("traceback") or "").rpartition("Traceback (most recent call last)")[2]
-    return [Frame(found["file"], int(found["line"]), found["function"]) for found in _FRAME.finditer(text)]
+    return [Frame(matched["file"], int(matched["line"]), matched["function"]) for matched in _FRAME.finditer(text)]
 
 
 def reward_function(run: Run, trace: list[Frame]) -> str | None:

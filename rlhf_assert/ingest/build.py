@@ -115,8 +115,8 @@ def _merged(columns: list[Column], rows: int) -> Column:
         null[column.rows] = False
         null[column.nulls] = True
         values[column.rows] = column.values
-    found = np.flatnonzero(held)
-    return Column(found.astype(np.int32), values[found], np.flatnonzero(null).astype(np.int32))
+    held_rows = np.flatnonzero(held)
+    return Column(held_rows.astype(np.int32), values[held_rows], np.flatnonzero(null).astype(np.int32))
 
 
 def _upright(key: str, column: Column) -> Column:

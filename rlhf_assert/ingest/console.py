@@ -49,11 +49,11 @@ def records_in(line: str) -> Iterator[dict[str, Any]]:
         return
     if "{" not in line:
         return
-    for found in _DICT.finditer(line):
-        record = {pair["key"]: _value(pair) for pair in _PAIR.finditer(found.group())}
+    for matched in _DICT.finditer(line):
+        record = {pair["key"]: _value(pair) for pair in _PAIR.finditer(matched.group())}
         if not record:
             continue
-        step = _OPENRLHF_STEP.search(line, max(0, found.start() - 60), found.start())
+        step = _OPENRLHF_STEP.search(line, max(0, matched.start() - 60), matched.start())
         yield {"step": int(step.group(1)), **record} if step and "step" not in record else record
 
 

@@ -29,7 +29,7 @@ def logs_in(folder: Path) -> list[Path]:
     Raises:
         UnreadableRun: there is none, or more than `MOST_LOGS`.
     """
-    everything, found = _files_below(folder)
+    everything, state_files = _files_below(folder)
     runs = {
         file.parent for file in everything if file.name == "run.json" and (file.parent / "metrics.jsonl") in everything
     }
@@ -39,15 +39,19 @@ def logs_in(folder: Path) -> list[Path]:
         if file.suffix.lower() in SUFFIXES and not any(run in file.parents for run in runs)
     ]
     states = [file for file in files if file.name == _STATE]
-    found += runs
-    found += {file.parent for file in everything if is_event_name(file.name)}  # each is one run, as TensorBoard has it
-    found += _newest(states)
-    found += [file for file in files if file.name != _STATE and not _NO_LOG.search(file.name)]
-    if not found:
+    state_files += runs
+    state_files += {
+        file.parent for file in everything if is_event_name(file.name)
+    }  # each is one run, as TensorBoard has it
+    state_files += _newest(states)
+    state_files += [file for file in files if file.name != _STATE and not _NO_LOG.search(file.name)]
+    if not state_files:
         raise UnreadableRun("no log in this folder, nor below it")
-    if len(found) > MOST_LOGS:
-        raise UnreadableRun(f"{len(found)} files that may be logs, at most {MOST_LOGS} are read: name a folder below")
-    return sorted(set(found))
+    if len(state_files) > MOST_LOGS:
+        raise UnreadableRun(
+            f"{len(state_files)} files that may be logs, at most {MOST_LOGS} are read: name a folder below"
+        )
+    return sorted(set(state_files))
 
 
 def _files_below(folder: Path) -> tuple[set[Path], list[Path]]:

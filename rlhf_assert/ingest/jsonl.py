@@ -21,8 +21,8 @@ def is_jsonl(head: bytes) -> bool:
     """
     whole, _, cut = head.rpartition(b"\n")
     lines = [line for line in (whole or cut).split(b"\n", _SNIFFED_LINES)[:_SNIFFED_LINES] if line.strip()]
-    objects = [found for line in lines if line.lstrip().startswith(b"{") and (found := _object(line)) is not None]
-    if len(lines) == 1 and any(isinstance(value, list) for found in objects for value in found.values()):
+    objects = [each for line in lines if line.lstrip().startswith(b"{") and (each := _object(line)) is not None]
+    if len(lines) == 1 and any(isinstance(value, list) for each in objects for value in each.values()):
         return False
     return 0 < len(lines) <= 2 * len(objects)
 

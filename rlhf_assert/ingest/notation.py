@@ -27,8 +27,8 @@ def parse(text: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def _spelt(found: re.Match[bytes]) -> bytes:
-    if found.group(1) is not None:
-        return found.group(1)
-    sign = b"-" if found.group(2) == b"-" else b""
-    return b"NaN" if found.group(3).lower() == b"nan" else sign + b"Infinity"
+def _spelt(matched: re.Match[bytes]) -> bytes:
+    if matched.group(1) is not None:
+        return matched.group(1)
+    sign = b"-" if matched.group(2) == b"-" else b""
+    return b"NaN" if matched.group(3).lower() == b"nan" else sign + b"Infinity"

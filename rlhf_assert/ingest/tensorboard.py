@@ -57,9 +57,9 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     for tag in tags[SCALARS][: 10 * MAX_KEYS]:
         _put(rows, tag, [(event.step, event.value) for event in events.Scalars(tag)])
     for tag in tags[TENSORS]:
-        found = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+        points = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
         _put(
-            rows, tag, [(step, float(value)) for step, value in found if value.size == 1 and value.dtype.kind in "fiu"]
+            rows, tag, [(step, float(value)) for step, value in points if value.size == 1 and value.dtype.kind in "fiu"]
         )
     for key in sorted(rows):
         yield {"step": key[0], **rows[key]}

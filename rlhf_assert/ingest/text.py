@@ -42,14 +42,14 @@ def require_file(path: Path) -> int:
         UnreadableRun: a device, a pipe or a socket (which might never end), or no permission.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise UnreadableRun(error.strerror or str(error)) from error
-    mode = found.st_mode
+    mode = status.st_mode
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
         raise UnreadableRun(f"{kinds.get(stat.S_IFMT(mode), 'something else')}, not a file: save it to a file first")
-    return found.st_size
+    return status.st_size
 
 
 def head_of(path: Path) -> bytes:

@@ -82,12 +82,12 @@ def expand(path: str) -> tuple[list[str], str | None]:
     try:
         if not given.is_dir() or is_run_directory(given):
             return [path], None
-        found = logs_in(given)
+        logs = logs_in(given)
     except UnreadableRun as error:
         return [], str(error)
     except OSError as error:
         return [], error.strerror or str(error)
-    return [path if log == given else str(log) for log in found], None
+    return [path if log == given else str(log) for log in logs], None
 
 
 def answer(path: str, tell: Tell | None, detection: Detection | None = None, *, alone: bool) -> list[Answer]:

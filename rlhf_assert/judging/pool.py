@@ -35,8 +35,8 @@ def judge_all(
     begun = time.monotonic()
     with _progress_line() as show:
         if processes > 1 and (len(paths) >= WORTH_FILES or sum(map(_size, paths)) >= WORTH_BYTES):
-            found = dict(_in_processes(paths, tell, detection, processes, alone=alone, show=show, begun=begun))
-            return [found[index] for index in range(len(paths))]
+            by_index = dict(_in_processes(paths, tell, detection, processes, alone=alone, show=show, begun=begun))
+            return [by_index[index] for index in range(len(paths))]
         answers = []
         for index, path in enumerate(paths):
             if time.monotonic() - begun > SILENT_SECONDS or _size(path) >= WORTH_BYTES:

@@ -82,4 +82,4 @@ def recorded(run: Run, metric: str) -> Series | None:
 
 def worst(anomalies: Iterable[Anomaly], metric: str) -> Severity | None:
     """Return the gravest severity of what was found in a metric, or None."""
-    return max((found.severity for found in anomalies if found.metric == metric), default=None)
+    return max((anomaly.severity for anomaly in anomalies if anomaly.metric == metric), default=None)

@@ -131,13 +131,13 @@ def _table(check: Check, run: Run, names: dict[str, str], drawn: dict[str, Curve
             notes.append(severity.name)
         lines.append(f"{start}{curve.cells}   {pad(curve.ends, middle)}   {', '.join(notes)}".rstrip())
     if any(metric in run for metric in drawn) and axis.last > axis.first:
-        onsets = [found.onset for found in _gravest_first(check) if found.metric in drawn]
+        onsets = [anomaly.onset for anomaly in _gravest_first(check) if anomaly.metric in drawn]
         lines.append(_INDENT + " " * left + axis_line(axis, onsets))
     return lines
 
 
 def _gravest_first(check: Check) -> list[Anomaly]:
-    return sorted(check.anomalies, key=lambda found: (-found.severity, found.onset))
+    return sorted(check.anomalies, key=lambda anomaly: (-anomaly.severity, anomaly.onset))
 
 
 def axis_line(axis: Axis, onsets: Iterable[int]) -> str:
@@ -168,7 +168,7 @@ def _place(marks: dict[int, str], start: int, text: str) -> None:
 
 def _rows(check: Check, run: Run, again: str, width: int, ascii: bool) -> list[str]:  # noqa: A002, FBT001
     room = width - len(_INDENT) - _LABELS
-    evidence = check.evidence or tuple(f"{label(found.metric)} {found.summary}" for found in check.anomalies)
+    evidence = check.evidence or tuple(f"{label(anomaly.metric)} {anomaly.summary}" for anomaly in check.anomalies)
     trace = traceback_end(check, run)
     told = {line.rstrip() for line in str((run.error or {}).get("traceback") or "").splitlines()} if trace else set()
     told.add(check.headline)

@@ -96,7 +96,7 @@ def _checks(run: Run, checks: Sequence[Check]) -> str:
         word = mark(check)
         told = check.headline
         if word == "warn":
-            told = "; ".join(f"{label(found.metric)} {found.summary}" for found in warnings(check))
+            told = "; ".join(f"{label(anomaly.metric)} {anomaly.summary}" for anomaly in warnings(check))
         rows.append([f'<span class="mark {word}">{word}</span>', escape(check.name), escape(told)])
     diagnoses = "".join(
         f"<pre>{escape(diagnose(check, run))}</pre>\n" for check in checks if check.status is Status.FAIL
@@ -108,7 +108,7 @@ def _metrics(run: Run, anomalies: Sequence[Anomaly]) -> str:
     if not run.series:
         return '<p class="soft">The run logged no metric.</p>'
     shown = "".join(
-        _figure(run[name], [found for found in anomalies if found.metric == name]) for name in ordered(run.series)
+        _figure(run[name], [anomaly for anomaly in anomalies if anomaly.metric == name]) for name in ordered(run.series)
     )
     others = f'<p class="soft">Keys that no table knows: {escape(", ".join(run.unmapped))}</p>' if run.unmapped else ""
     return f'<div class="grid">{shown}</div>{others}'
@@ -122,10 +122,10 @@ def _figure(series: Series, anomalies: Sequence[Anomaly], *, across: str = "step
         scale, unit = 1e6, "MB"
     scaled = Series(series.name, series.steps, series.values / scale)
     ends = f"{number(scaled.first)} → {number(scaled.last)} {unit}".rstrip()
-    found = "".join(f'<div class="found {one.severity.name}">{escape(one.summary)}</div>' for one in anomalies)
+    boxes = "".join(f'<div class="found {one.severity.name}">{escape(one.summary)}</div>' for one in anomalies)
     return (
         f"<figure><figcaption><b>{escape(label(series.name))}</b><span>{escape(ends)}</span></figcaption>"
-        f"{chart(scaled, [(one.onset, one.severity.name) for one in anomalies], across=across)}{found}</figure>\n"
+        f"{chart(scaled, [(one.onset, one.severity.name) for one in anomalies], across=across)}{boxes}</figure>\n"
     )
 
 
@@ -137,14 +137,14 @@ def _resources(run: Run) -> str:
     for rank, samples in sorted(by_rank.items()):
         begun = float(samples[0].get("time") or 0.0)
         for name in RESOURCES:
-            found = [
+            pairs = [
                 (float(sample.get("time") or 0.0) - begun, value)
                 for sample in samples
                 if (value := decode_number(sample.get(name))) is not None
             ]
-            if found:
+            if pairs:
                 title = name if len(by_rank) == 1 else f"{name}, rank {rank}"
-                figures.append(_resource_figure(title, name, found))
+                figures.append(_resource_figure(title, name, pairs))
     if not figures:
         return '<p class="soft">No resource sample was recorded.</p>'
     reasons = dict.fromkeys(str(sample["gpu"]) for sample in run.resources if isinstance(sample.get("gpu"), str))
@@ -152,11 +152,11 @@ def _resources(run: Run) -> str:
     return f'<div class="grid">{"".join(figures)}</div>{note}'
 
 
-def _resource_figure(title: str, name: str, found: Sequence[tuple[float, float]]) -> str:
+def _resource_figure(title: str, name: str, points: Sequence[tuple[float, float]]) -> str:
     import numpy as np  # noqa: PLC0415 - only where there are samples
 
-    milliseconds = np.asarray([round(time * 1000) for time, _ in found], dtype=np.int64)
-    series = Series(name, milliseconds, np.asarray([value for _, value in found], dtype=np.float64))
+    milliseconds = np.asarray([round(time * 1000) for time, _ in points], dtype=np.int64)
+    series = Series(name, milliseconds, np.asarray([value for _, value in points], dtype=np.float64))
     return _figure(series, [], across="ms").replace(f"<b>{escape(label(name))}</b>", f"<b>{escape(title)}</b>", 1)
 
 
@@ -221,8 +221,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numeric: set[in
 
 
 def _number(value: object) -> str:
-    found = decode_number(value)
-    return "" if found is None else number(found)
+    pairs = decode_number(value)
+    return "" if pairs is None else number(pairs)
 
 
 def _brief(value: object) -> str:
@@ -233,5 +233,5 @@ def _brief(value: object) -> str:
 
 
 def _distinct(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
-    kept = {(found.kind, found.metric, found.onset): found for found in anomalies}
-    return sorted(kept.values(), key=lambda found: (found.onset, -found.severity))
+    kept = {(anomaly.kind, anomaly.metric, anomaly.onset): anomaly for anomaly in anomalies}
+    return sorted(kept.values(), key=lambda anomaly: (anomaly.onset, -anomaly.severity))

@@ -104,15 +104,15 @@ def hang(
         further: columns by which the second and later lines of a paragraph stand further to the right.
     """
     room = width - len(indent) - label_width
-    found: list[str] = []
+    pieces: list[str] = []
     for paragraph in paragraphs:
         first, *rest = wrap(paragraph, room)
         if rest and further:
             rest = wrap(paragraph[len(first) :].lstrip(" "), room - further)
         for line in [first, *(" " * further + line for line in rest)]:
-            left = pad(label, label_width) if not found else " " * label_width
-            found.append((indent + left + line).rstrip())
-    return found
+            left = pad(label, label_width) if not pieces else " " * label_width
+            pieces.append((indent + left + line).rstrip())
+    return pieces
 
 
 def _head(text: str, width: int) -> tuple[str, str]:

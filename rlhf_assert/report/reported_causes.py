@@ -56,27 +56,27 @@ def _of_scenario(scenario: str, verdicts: Sequence[Verdict]) -> list[ReportedCau
         for check in verdict.checks:
             if mark(check) == "warn":
                 warned.setdefault(check.name, []).append((verdict, check))
-    found = []
+    causes = []
     for name, chains in failed.items():
         lead = min((chain for _, chain in chains), key=lambda chain: _onset(chain.root))
         seeds = _seeds([verdict for verdict, _ in chains], verdicts)
         text = _join(without_name(lead.root), seeds, str(lead.root.cause or ""))
-        found.append(ReportedCause("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
+        causes.append(ReportedCause("CRIT", scenario, name, text, _onset(lead.root), _consequences(lead)))
     for name, checks in warned.items():
         first = min((check for _, check in checks), key=_onset)
         text = _join(without_name(first), _seeds([verdict for verdict, _ in checks], verdicts))
-        found.append(ReportedCause("warn", scenario, name, text, _onset(first)))
-    return found
+        causes.append(ReportedCause("warn", scenario, name, text, _onset(first)))
+    return causes
 
 
 def _consequences(chain: Chain) -> tuple[tuple[str, str], ...]:
     """Return what else the root found, in other metrics than the one that it leads with, and the checks it explains."""
     told: list[tuple[float, str, str]] = []
     seen = set(chain.root.metrics[:1])
-    for found in warnings(chain.root) if chain.root.metrics else ():
-        if found.metric not in seen:
-            seen.add(found.metric)
-            told.append((found.onset, label(found.metric), found.summary))
+    for anomaly in warnings(chain.root) if chain.root.metrics else ():
+        if anomaly.metric not in seen:
+            seen.add(anomaly.metric)
+            told.append((anomaly.onset, label(anomaly.metric), anomaly.summary))
     told += [
         (_onset(check), check.name, f"{without_name(check)}; the same cause, counted once")
         for check in chain.consequences
@@ -89,15 +89,15 @@ def _join(*parts: str) -> str:
 
 
 def _onset(check: Check) -> float:
-    return min((found.onset for found in warnings(check)), default=math.inf)
+    return min((anomaly.onset for anomaly in warnings(check)), default=math.inf)
 
 
 def without_name(check: Check) -> str:
     """Return what a check says, without the name that stands beside it: a failure's headline, a pass's warnings."""
     if mark(check) == "warn":
-        found = warnings(check)
-        told = [_told(check, anomaly) for anomaly in found[:2]]
-        return _join(*told, f"{len(found) - 2} more" if len(found) > 2 else "")
+        anomalies = warnings(check)
+        told = [_told(check, anomaly) for anomaly in anomalies[:2]]
+        return _join(*told, f"{len(anomalies) - 2} more" if len(anomalies) > 2 else "")
     for name in (check.name, *(label(metric) for metric in check.metrics[:1])):
         for start in (f"{name}: ", f"{name} "):
             if check.headline.startswith(start):

@@ -66,8 +66,8 @@ class Axis:
         """Return the first cell that stands for `step`; a step outside is in the first or the last one."""
         begins, ends = self.spans()
         relative = float(step) - float(self.first)
-        found = int(np.searchsorted(ends, relative, side="right"))
-        return min(found, self.cells - 1) if relative >= begins[0] else 0
+        place = int(np.searchsorted(ends, relative, side="right"))
+        return min(place, self.cells - 1) if relative >= begins[0] else 0
 
 
 def sparkline(
@@ -93,8 +93,8 @@ def sparkline(
     """
     numbers = np.asarray(values, dtype=np.float64)
     if axis is None:
-        found = np.arange(len(numbers)) if steps is None else np.asarray(steps)
-        axis = Axis(int(found.min()), int(found.max()), cells) if len(found) else Axis(0, 0, cells)
+        place = np.arange(len(numbers)) if steps is None else np.asarray(steps)
+        axis = Axis(int(place.min()), int(place.max()), cells) if len(place) else Axis(0, 0, cells)
     positions = np.arange(len(numbers)) if steps is None else np.asarray(steps)
     drawn = _means(numbers, positions, axis)
     scaled, log_scale = _scaled(drawn, numbers)

@@ -113,8 +113,8 @@ def table(verdicts: Sequence[Verdict], *, width: int = WIDTH, ascii: bool = Fals
     for verdict in verdicts:
         groups.setdefault(verdict.run.title, []).append(verdict)
     marks = {name: _marks(group) for name, group in groups.items()}
-    names = list(dict.fromkeys(check for found in marks.values() for check in found))
-    everywhere = [name for name in names if all(found.get(name, "pass") == "pass" for found in marks.values())]
+    names = list(dict.fromkeys(check for its in marks.values() for check in its))
+    everywhere = [name for name in names if all(its.get(name, "pass") == "pass" for its in marks.values())]
     varied = sorted((name for name in names if name not in everywhere), key=lambda name: _rank(name, marks))
     header, rows = _figures(groups, ascii=ascii)
     while True:
@@ -148,15 +148,15 @@ def _about_curve(check: Check) -> bool:
 
 
 def _marks(group: Sequence[Verdict]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
+    gathered: dict[str, list[str]] = {}
     for verdict in group:
         for check in verdict.checks:
-            found.setdefault(check.name, []).append(mark(check))
-    return {name: gravest(marks) for name, marks in found.items()}
+            gathered.setdefault(check.name, []).append(mark(check))
+    return {name: gravest(marks) for name, marks in gathered.items()}
 
 
 def _rank(name: str, marks: Mapping[str, Mapping[str, str]]) -> int:
-    return MARKS.index(gravest(found[name] for found in marks.values() if name in found))
+    return MARKS.index(gravest(its[name] for its in marks.values() if name in its))
 
 
 def _figures(groups: Mapping[str, Sequence[Verdict]], *, ascii: bool) -> tuple[list[str], list[list[str]]]:  # noqa: A002
@@ -193,10 +193,10 @@ def _lay_out(
     header: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str], marks: Mapping[str, Mapping[str, str]]
 ) -> list[str]:
     cells = [["scenario", "", *shown, *header]]
-    for (scenario, found), row in zip(marks.items(), rows, strict=True):
+    for (scenario, gathered), row in zip(marks.items(), rows, strict=True):
         words = {"CRIT": "FAIL", "warn": "WARN", "pass": "PASS"}
-        verdict = words.get(gravest([word for word in found.values() if word in words]), "NONE")
-        cells.append([scenario, verdict, *(found.get(name, "") for name in shown), *row])
+        verdict = words.get(gravest([word for word in gathered.values() if word in words]), "NONE")
+        cells.append([scenario, verdict, *(gathered.get(name, "") for name in shown), *row])
     widths = [max(columns(line[index]) for line in cells) for index in range(len(cells[0]))]
     right = {len(shown) + 2, len(shown) + 3, len(shown) + 4}
     return [

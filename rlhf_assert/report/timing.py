@@ -21,21 +21,21 @@ def phases(run: Run) -> list[tuple[str, float, str]]:
         for event in (*run.events_of(TrainBegin), *run.events_of(TrainEnd))
         if event.time is not None
     }
-    found: list[tuple[str, float, str]] = [("all", run.seconds, f"status {run.status}")]
+    phases: list[tuple[str, float, str]] = [("all", run.seconds, f"status {run.status}")]
     if "train_begin" in times:
-        found.append(("before training", times["train_begin"] - begun, "building the trainer"))
+        phases.append(("before training", times["train_begin"] - begun, "building the trainer"))
         until = times.get("train_end", ended)
         pace = f"{number((until - times['train_begin']) / run.steps)} s a step" if run.steps else ""
-        found.append(("training", until - times["train_begin"], pace))
+        phases.append(("training", until - times["train_begin"], pace))
     if "train_end" in times:
-        found.append(("after training", ended - times["train_end"], ""))
+        phases.append(("after training", ended - times["train_end"], ""))
     if "step_time" in run.series:
         steps = run.series["step_time"].finite.values
         if len(steps):
             told = f"median of {len(steps)}; slowest {number(float(steps.max()))} s"
-            found.append(("one step", float(np.median(steps)), told))
+            phases.append(("one step", float(np.median(steps)), told))
     monitor = run.info.get("monitor_seconds")
     if monitor is not None:
         of = f"{share(float(monitor) / run.seconds)} of the run" if run.seconds > 0 else ""
-        found.append(("monitor", float(monitor), of))
-    return found
+        phases.append(("monitor", float(monitor), of))
+    return phases

@@ -28,7 +28,7 @@ def mark(check: Check) -> str:
 
 def warnings(check: Check) -> tuple[Anomaly, ...]:
     """Return what was found in a check that did not fail, notes left out."""
-    return tuple(found for found in check.anomalies if found.severity >= Severity.warning)
+    return tuple(anomaly for anomaly in check.anomalies if anomaly.severity >= Severity.warning)
 
 
 def gravest(marks: Iterable[str]) -> str:
@@ -48,8 +48,8 @@ def verdict_word(checks: Sequence[Check]) -> str:
 
 def first_sign(checks: Iterable[Check]) -> Anomaly | None:
     """Return the earliest warning or worse among the checks, the gravest of one step first."""
-    found = [anomaly for check in checks for anomaly in warnings(check)]
-    return min(found, key=lambda anomaly: (anomaly.onset, -anomaly.severity), default=None)
+    signs = [anomaly for check in checks for anomaly in warnings(check)]
+    return min(signs, key=lambda anomaly: (anomaly.onset, -anomaly.severity), default=None)
 
 
 def findings_of(checks: Iterable[Check]) -> list[dict[str, Any]]:
@@ -58,11 +58,11 @@ def findings_of(checks: Iterable[Check]) -> list[dict[str, Any]]:
     Each anomaly is there once, however many checks show it. A failed check whose anomalies are none of them critical
     is a critical finding of its own, so that a failure is never without one.
     """
-    found: dict[tuple[str, str, int | None], dict[str, Any]] = {}
+    findings: dict[tuple[str, str, int | None], dict[str, Any]] = {}
     for check in checks:
         told = "; ".join(check.remedy)
         for anomaly in warnings(check):
-            found.setdefault(
+            findings.setdefault(
                 (anomaly.kind, anomaly.metric, anomaly.onset),
                 {
                     "kind": anomaly.kind,
@@ -74,7 +74,7 @@ def findings_of(checks: Iterable[Check]) -> list[dict[str, Any]]:
                 },
             )
         if check.status is Status.FAIL and all(one.severity < Severity.critical for one in check.anomalies):
-            found[check.name, "", None] = {
+            findings[check.name, "", None] = {
                 "kind": check.name,
                 "metric": check.metrics[0] if check.metrics else "",
                 "severity": Severity.critical.name,
@@ -82,4 +82,4 @@ def findings_of(checks: Iterable[Check]) -> list[dict[str, Any]]:
                 "evidence": {"headline": check.headline, "lines": list(check.evidence)},
                 "remedy": told,
             }
-    return list(found.values())
+    return list(findings.values())

@@ -29,14 +29,14 @@ class GPUs:
         by_uuid = {device["uuid"]: device for device in devices}
         for device in _read_torch():
             by_uuid.setdefault(device["uuid"], device).update(gpu_memory_allocated=device["gpu_memory_allocated"])
-        found = list(by_uuid.values())
-        if not found:
+        listed = list(by_uuid.values())
+        if not listed:
             return {"gpu": f"no GPU: {self._reason or 'NVML lists no device'}"}
-        memory = [device.get("gpu_memory_used", device.get("gpu_memory_allocated")) for device in found]
-        utilization = [device["gpu_utilization"] for device in found if "gpu_utilization" in device]
+        memory = [device.get("gpu_memory_used", device.get("gpu_memory_allocated")) for device in listed]
+        utilization = [device["gpu_utilization"] for device in listed if "gpu_utilization" in device]
         known = [value for value in memory if value is not None]
         return {
-            "gpu": found,
+            "gpu": listed,
             "gpu_memory": sum(known) if known else None,
             "gpu_utilization": sum(utilization) / len(utilization) if utilization else None,
         }

@@ -45,25 +45,25 @@ def find_non_finite(samples: Samples, group: IntArray) -> tuple[NonFinite, ...]:
     nobody = np.ones(len(samples), dtype=np.bool_)
     for values in functions.values():
         nobody &= np.isnan(values)
-    found = []
+    sources = []
     for name, values in functions.items():
         missing = np.isnan(values)
         groups = int(group.max(initial=-1)) + 1
         scored = np.bincount(group, weights=~missing, minlength=groups) > 0
         alone = len(functions) == 1
         bad = np.isinf(values) | (missing & (scored[group] | (nobody & alone)))
-        found += _describe(name, values, bad, samples.step)
+        sources += _describe(name, values, bad, samples.step)
     if not np.isnan(samples.reward).all():
         known = np.zeros(len(samples), dtype=np.bool_)
-        for source in found:
+        for source in sources:
             known[source.samples] = True
-        found += _describe("", samples.reward, ~np.isfinite(samples.reward) & ~known, samples.step)
+        sources += _describe("", samples.reward, ~np.isfinite(samples.reward) & ~known, samples.step)
     if len(functions) > 1:
         known = np.zeros(len(samples), dtype=np.bool_)
-        for source in found:
+        for source in sources:
             known[source.samples] = True
-        found += _describe("", np.where(nobody, np.nan, 0.0), nobody & ~known, samples.step)
-    return tuple(found)
+        sources += _describe("", np.where(nobody, np.nan, 0.0), nobody & ~known, samples.step)
+    return tuple(sources)
 
 
 def _describe(function: str, values: FloatArray, bad: NDArray[np.bool_], step: IntArray) -> list[NonFinite]:

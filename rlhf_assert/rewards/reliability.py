@@ -152,13 +152,13 @@ def _completions(samples: Samples, kept: NDArray[np.bool_]) -> IntArray:
     """
     longest = max(map(len, samples.text), default=0)
     numbers: dict[tuple[str, str, float], int] = {}
-    found = np.full(int(kept.sum()), -1, dtype=np.int64)
+    places = np.full(int(kept.sum()), -1, dtype=np.int64)
     prompts, lengths = samples.prompt.tolist(), samples.length.tolist()
     for place, index in enumerate(np.flatnonzero(kept).tolist()):
         text = samples.text[index]
         if text and len(text) < longest and lengths[index] == lengths[index]:
-            found[place] = numbers.setdefault((prompts[index], text, lengths[index]), len(numbers))
-    return found
+            places[place] = numbers.setdefault((prompts[index], text, lengths[index]), len(numbers))
+    return places
 
 
 def _covariance_share(part: FloatArray, total: FloatArray) -> float:
@@ -175,23 +175,24 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
     return float(np.corrcoef(one[known], other[known])[0, 1])
 
 
-def _recommend(found: RewardReliability) -> Iterable[str]:
-    for source in found.non_finite:
+def _recommend(reliability: RewardReliability) -> Iterable[str]:
+    for source in reliability.non_finite:
         yield f"make {source.function or 'the reward'} return a finite number for every completion"
-    if found.missing:
+    if reliability.missing:
         return
-    if found.constant is not None:
-        yield f"make the reward tell completions apart: it is {number(found.constant)} for all of them"
+    if reliability.constant is not None:
+        yield f"make the reward tell completions apart: it is {number(reliability.constant)} for all of them"
         return
-    if found.advantage.judged and found.advantage.high < 0.0:
+    if reliability.advantage.judged and reliability.advantage.high < 0.0:
         yield "check the sign of the advantages"
-    if found.length.follows:
+    if reliability.length.follows:
         yield "bound what the reward gives for length"
-    if found.consistency.agreement.judged and found.consistency.agreement.high < 0.5:
+    if reliability.consistency.agreement.judged and reliability.consistency.agreement.high < 0.5:
         yield "make the reward depend on the completion alone: equal ones are scored differently"
-    if found.saturation.judged and found.saturation.low > 0.5:
-        yield f"{share(found.saturation.value)} of the groups have equal rewards: harder prompts, or a finer reward"
-    if found.within_group.judged and found.within_group.high < 0.1:
+    if reliability.saturation.judged and reliability.saturation.low > 0.5:
+        saturated = share(reliability.saturation.value)
+        yield f"{saturated} of the groups have equal rewards: harder prompts, or a finer reward"
+    if reliability.within_group.judged and reliability.within_group.high < 0.1:
         yield "the reward tells prompts apart more than completions: normalise it by prompt"
-    if found.stability.judged and found.stability.high < 0.5:
+    if reliability.stability.judged and reliability.stability.high < 0.5:
         yield "the reward's level jumps from step to step: look for statistics of the batch in it"

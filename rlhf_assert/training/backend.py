@@ -64,8 +64,10 @@ def find_backend(name: str) -> Backend:
     Raises:
         UsageError: no installed package provides it.
     """
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise UsageError(f"unknown backend {name}{suggest(name, found)}; known: {', '.join(sorted(found)) or 'none'}")
-    backend: Backend = found[name].load()
+    entries = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in entries:
+        raise UsageError(
+            f"unknown backend {name}{suggest(name, entries)}; known: {', '.join(sorted(entries)) or 'none'}"
+        )
+    backend: Backend = entries[name].load()
     return backend

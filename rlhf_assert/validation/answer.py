@@ -122,8 +122,8 @@ def _summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _rate(found: Rate) -> dict[str, Any]:
-    return {"value": found.value, "hits": found.hits, "total": found.total, "interval": [found.low, found.high]}
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"value": rate.value, "hits": rate.hits, "total": rate.total, "interval": [rate.low, rate.high]}
 
 
 def _median(delay: Median) -> dict[str, Any]:

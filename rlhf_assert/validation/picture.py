@@ -58,14 +58,14 @@ def _delays(summary: Summary) -> list[str]:
     for index, name in enumerate(names):
         y = TOP + ROW * index + ROW / 2
         scores = [score for score in summary.faults if score.fault.kind == name]
-        found = [score.delay for score in scores if score.delay is not None]
+        delays = [score.delay for score in scores if score.delay is not None]
         parts.append(_text(LABELS, y + 4, name, "", "end"))
         kind = "abrupt" if FAULTS[name].abrupt else "gradual"
-        parts += [f'<circle class="{kind}" cx="{x(delay):.1f}" cy="{y:.1f}" r="4"/>' for delay in found]
-        if len(found) < len(scores):
+        parts += [f'<circle class="{kind}" cx="{x(delay):.1f}" cy="{y:.1f}" r="4"/>' for delay in delays]
+        if len(delays) < len(scores):
             parts.append(_line(missed - 4, y - 4, missed + 4, y + 4, "missed"))
             parts.append(_line(missed - 4, y + 4, missed + 4, y - 4, "missed"))
-        parts.append(_text(LABELS + DELAYS + 8, y + 4, f"{len(found)}/{len(scores)}", "quiet"))
+        parts.append(_text(LABELS + DELAYS + 8, y + 4, f"{len(delays)}/{len(scores)}", "quiet"))
     return parts
 
 

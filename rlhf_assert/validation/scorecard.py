@@ -73,14 +73,14 @@ class Summary:
 
     def below(self, floor: Floor) -> list[str]:
         """Return what does not reach the floor, in words; nothing if all does."""
-        found = []
+        hits = []
         if self.recall.value < floor.recall:
-            found.append(f"recall {self.recall.value:.3f} is under its floor of {floor.recall:g}")
+            hits.append(f"recall {self.recall.value:.3f} is under its floor of {floor.recall:g}")
         if self.false_alarms.value > floor.false_alarms:
-            found.append(f"false alarms {self.false_alarms.value:.3f} are over their limit of {floor.false_alarms:g}")
+            hits.append(f"false alarms {self.false_alarms.value:.3f} are over their limit of {floor.false_alarms:g}")
         if self.abrupt.value > floor.delay:
-            found.append(f"median delay {self.abrupt.value:g} of abrupt faults is over its limit of {floor.delay:g}")
-        return found
+            hits.append(f"median delay {self.abrupt.value:g} of abrupt faults is over its limit of {floor.delay:g}")
+        return hits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,15 +140,15 @@ def summarise(judged: Sequence[Judged], contender: str, severity: Severity) -> S
     controls = tuple(
         score_control(each.training, each.signs[contender], severity) for each in judged if not each.training.fault
     )
-    found = [score for score in faults if score.by]
+    hits = [score for score in faults if score.by]
     return Summary(
         contender=contender,
         faults=faults,
         controls=controls,
-        recall=rate(len(found), len(faults)),
+        recall=rate(len(hits), len(faults)),
         false_alarms=rate(sum(bool(score.findings) for score in controls), len(controls)),
         early=rate(sum(bool(score.early) for score in faults), len(faults)),
-        right=rate(sum(score.right for score in found), len(found)),
+        right=rate(sum(score.right for score in hits), len(hits)),
         abrupt=_delay([score for score in faults if FAULTS[score.fault.kind].abrupt]),
         gradual=_delay([score for score in faults if not FAULTS[score.fault.kind].abrupt]),
     )
@@ -183,15 +183,15 @@ def by_source(summary: Summary) -> list[SourceRow]:
     sources = dict.fromkeys([name for score in summary.faults for name in score.finders] + list(flagged))
     rows = []
     for source in sources:
-        found = [score for score in summary.faults if source in score.finders]
+        hits = [score for score in summary.faults if source in score.finders]
         rows.append(
             SourceRow(
                 source=source,
-                found=len(found),
-                first=sum(score.finders[source].told == score.by.told for score in found if score.by),
-                alone=sum(len(score.finders) == 1 for score in found),
+                found=len(hits),
+                first=sum(score.finders[source].told == score.by.told for score in hits if score.by),
+                alone=sum(len(score.finders) == 1 for score in hits),
                 false_alarms=flagged[source],
-                delay=median([score.finders[source].told - score.fault.onset for score in found]),
+                delay=median([score.finders[source].told - score.fault.onset for score in hits]),
             )
         )
     return sorted(rows, key=lambda row: (-row.found, row.source))

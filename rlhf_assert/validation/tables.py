@@ -98,13 +98,13 @@ def log_faults(scores: Sequence[LogScore]) -> Table:
     rows = []
     for name in dict.fromkeys(score.fault for score in scores):
         its = [score for score in scores if score.fault == name]
-        found = [score for score in its if score.finders]
-        first = Counter(next(iter(score.finders)) for score in found)
+        hits = [score for score in its if score.finders]
+        first = Counter(next(iter(score.finders)) for score in hits)
         missed = ", ".join(score.scenario.removeprefix("trl-") for score in its if not score.finders)
         rows.append(
             (
                 LOG_FAULTS[name].summary,
-                rate_text(rate(len(found), len(its))),
+                rate_text(rate(len(hits), len(its))),
                 delay_text(median([inf if score.delay is None else score.delay for score in its])),
                 ", ".join(f"{source} {number}" for source, number in first.most_common()) or "nothing",
                 missed or "nowhere",
@@ -168,12 +168,12 @@ def told(signs: Sequence[Sign]) -> str:
     return f"{first.source}: {first.metric} {first.kind} from step {first.onset}, told at {first.told}{more}"
 
 
-def rate_text(found: Rate) -> str:
+def rate_text(rate: Rate) -> str:
     """Return for example `33/35 (94 %, 81 to 99)`."""
-    if not found.total:
+    if not rate.total:
         return "none"
-    low, high = 100.0 * found.low, 100.0 * found.high
-    return f"{found.hits}/{found.total} ({100.0 * found.value:.0f} %, {low:.0f} to {high:.0f})"
+    low, high = 100.0 * rate.low, 100.0 * rate.high
+    return f"{rate.hits}/{rate.total} ({100.0 * rate.value:.0f} %, {low:.0f} to {high:.0f})"
 
 
 def delay_text(delay: Median) -> str:

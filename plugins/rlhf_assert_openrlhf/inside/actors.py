@@ -109,7 +109,7 @@ class Watch:
         """Return the tasks of this job's actors that have begun, and how many tasks are in each state."""
         from ray.core.generated import common_pb2, gcs_pb2
 
-        found, states = [], Counter[str]()
+        gathered, states = [], Counter[str]()
         for raw in self._state._connect_and_get_accessor().get_task_events():  # noqa: SLF001 - there is no public way
             event = gcs_pb2.TaskEvents.FromString(raw)
             times = {int(state): stamp / 1e9 for state, stamp in event.state_updates.state_ts_ns.items()}
@@ -118,8 +118,8 @@ class Watch:
             states[common_pb2.TaskStatus.Name(max(times, key=lambda one: (times[one], one)))] += 1
             if RUNNING in times:
                 end = next((times[one] for one in ENDS if one in times), None)
-                found.append(Task(event.task_info.actor_id.hex(), event.task_info.name, times[RUNNING], end))
-        return found, dict(states)
+                gathered.append(Task(event.task_info.actor_id.hex(), event.task_info.name, times[RUNNING], end))
+        return gathered, dict(states)
 
     def _nodes(self) -> list[dict[str, Any]]:
         """Return the nodes; with CPU and memory in use if it is time to ask for these again."""
@@ -128,18 +128,18 @@ class Watch:
         fresh = time.monotonic() - self._page_read > METRICS_EVERY
         if fresh:
             self._page_read = time.monotonic()
-        found = []
+        gathered = []
         for node in ray.nodes():
             known: dict[str, Any] = {"node": node["NodeManagerAddress"], "alive": bool(node["Alive"])}
             if fresh and known["alive"]:
                 known |= read_page(node["NodeManagerAddress"], node["MetricsExportPort"])
-            found.append(known)
-        return found
+            gathered.append(known)
+        return gathered
 
 
 def describe(actor: dict[str, Any]) -> dict[str, Any]:
     """Return what is told of an actor, of its row in Ray's table: class, state, and why it died if it did."""
-    found = {
+    gathered = {
         "id": actor["ActorID"],
         "class": actor["ActorClassName"],
         "state": actor["State"],
@@ -149,8 +149,8 @@ def describe(actor: dict[str, Any]) -> dict[str, Any]:
         "worker": actor["ActorClassName"] in WORKERS,
     }
     if actor["State"] == "DEAD":
-        found |= {"ended": float(actor["EndTime"]) / 1000.0, **cause_of(actor["DeathCause"])}
-    return found
+        gathered |= {"ended": float(actor["EndTime"]) / 1000.0, **cause_of(actor["DeathCause"])}
+    return gathered
 
 
 def cause_of(death: Any) -> dict[str, str]:
@@ -192,11 +192,11 @@ def occupation(tasks: list[Task], since: float, until: float) -> tuple[dict[str,
 
 
 def _work(actor: str, busy: dict[str, float], running: dict[str, tuple[str, float]], window: float) -> dict[str, Any]:
-    found: dict[str, Any] = {"utilization": busy.get(actor, 0.0) / window} if window > 0.0 else {}
+    gathered: dict[str, Any] = {"utilization": busy.get(actor, 0.0) / window} if window > 0.0 else {}
     if actor in running:
         name, start = running[actor]
-        found |= {"task": name, "seconds": time.time() - start}
-    return found
+        gathered |= {"task": name, "seconds": time.time() - start}
+    return gathered
 
 
 def read_page(address: str, port: int) -> dict[str, float]:
@@ -208,14 +208,14 @@ def read_page(address: str, port: int) -> dict[str, float]:
             lines = page.read().decode().splitlines()
     except OSError:
         return {}
-    found: dict[str, float] = {}
+    gathered: dict[str, float] = {}
     for line in lines:
         name = _PAGE.get(line.partition("{")[0])
         if name is not None:
-            found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
-    if "cpu" in found:
-        found["cpu"] /= 100.0
-    return found
+            gathered[name] = gathered.get(name, 0.0) + float(line.rpartition(" ")[2])
+    if "cpu" in gathered:
+        gathered["cpu"] /= 100.0
+    return gathered
 
 
 @after("openrlhf.trainer.ray.launcher")

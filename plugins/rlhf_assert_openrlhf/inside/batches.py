@@ -78,10 +78,10 @@ def note(experiences: Any, args: Any) -> None:
     """Keep the numbers of a batch until its step is logged; the first time, ask the reward model too."""
     if _reward_model:
         _normalization[:] = [_reward_model.pop().__ray_call__.remote(normalization)]
-    found = padding(
+    packing = padding(
         experiences, packing=bool(args.ds.packing_samples), multiple=int(getattr(args.ds, "ring_attn_size", 1) or 1)
     )
-    _numbers.update(found, advantage_reward_correlation=correlation(experiences))
+    _numbers.update(packing, advantage_reward_correlation=correlation(experiences))
 
 
 def collect(step: int, metrics: dict[str, Any]) -> None:
@@ -98,11 +98,11 @@ def collect(step: int, metrics: dict[str, Any]) -> None:
         if answer is not None:
             tell_event("reward_normalization", step, **answer._asdict())
     if _normalization and "reward" in metrics:
-        found: Normalization = _normalization[0]
+        packing: Normalization = _normalization[0]
         metrics |= {
-            "reward/raw_mean": float(metrics["reward"]) * found.std + found.mean,
-            "reward/normalization_mean": found.mean,
-            "reward/normalization_std": found.std,
+            "reward/raw_mean": float(metrics["reward"]) * packing.std + packing.mean,
+            "reward/normalization_mean": packing.mean,
+            "reward/normalization_std": packing.std,
         }
 
 

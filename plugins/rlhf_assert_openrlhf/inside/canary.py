@@ -64,8 +64,8 @@ def pick(model: Any) -> tuple[str, Any]:
     Every logit depends on it, and to every other element may be added something without moving them all alike.
     """
     vectors = [pair for pair in model.named_parameters() if len(getattr(pair[1], "ds_shape", pair[1].shape)) == 1]
-    found: tuple[str, Any] = vectors[-1]
-    return found
+    vector: tuple[str, Any] = vectors[-1]
+    return vector
 
 
 def parts(weight: Any) -> list[Any]:
@@ -94,7 +94,7 @@ def look(engines: list[Any], looks: list[Any]) -> None:
     outputs = _call(engines, "generate", PROMPT, greedy)
     looks.append(
         [
-            [found[token].logprob for token, found in zip(PROMPT[1:], output.prompt_logprobs[1:], strict=True)]
+            [options[token].logprob for token, options in zip(PROMPT[1:], output.prompt_logprobs[1:], strict=True)]
             for output in outputs
         ]
     )

@@ -30,21 +30,21 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     >>> flat(SimpleNamespace(train=SimpleNamespace(seed=3), local_rank=-1))
     {'train.seed': 3, 'local_rank': -1}
     """
-    found: dict[str, Any] = {}
+    gathered: dict[str, Any] = {}
     for name, value in vars(settings).items():
-        found.update(flat(value, f"{prefix}{name}.") if hasattr(value, "__dict__") else {f"{prefix}{name}": value})
-    return found
+        gathered.update(flat(value, f"{prefix}{name}.") if hasattr(value, "__dict__") else {f"{prefix}{name}": value})
+    return gathered
 
 
 def installed() -> dict[str, str]:
     """Return the versions of what decides a training's numbers."""
-    found = {"python": platform.python_version()}
+    gathered = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            gathered[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return gathered
 
 
 def tell_command(entry_point: str, settings: Mapping[str, Any]) -> None:

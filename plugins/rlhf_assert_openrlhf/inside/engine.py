@@ -133,7 +133,7 @@ def summarise(usages: list[Usage]) -> dict[str, float]:
 
     A mean over nothing is left out, as in a step whose completions had been generated before.
     """
-    found = {
+    summary = {
         "engine/generated_tokens": float(sum(usage.tokens for usage in usages)),
         "engine/kv_cache_usage": max(usage.kv_cache for usage in usages),
         "engine/preemptions": float(sum(usage.preemptions for usage in usages)),
@@ -149,11 +149,11 @@ def summarise(usages: list[Usage]) -> dict[str, float]:
     ):
         count = sum(getattr(usage, number) for usage in usages)
         if count:
-            found[key] = sum(getattr(usage, total) for usage in usages) / count
+            summary[key] = sum(getattr(usage, total) for usage in usages) / count
     busy = max(usage.busy for usage in usages)
     if busy > 0.0:
-        found["vllm_throughput"] = found["engine/generated_tokens"] / busy
-    return found
+        summary["vllm_throughput"] = summary["engine/generated_tokens"] / busy
+    return summary
 
 
 @after("vllm.v1.metrics.loggers")

@@ -63,11 +63,12 @@ def expect_parameters(function: Callable[..., Any], *names: str) -> None:
     Raises:
         ImportError: its parameters are others; the message names it and the versions that are known to work.
     """
-    found = tuple(inspect.signature(function).parameters)
-    if found != names:
+    parameters = tuple(inspect.signature(function).parameters)
+    if parameters != names:
         raise ImportError(
-            f"rlhf-assert cannot adapt {function.__module__}.{function.__qualname__}: it takes ({', '.join(found)}), "
-            f"and not ({', '.join(names)}) as in openrlhf 0.11.2 and vllm 0.29.0: install those versions"
+            f"rlhf-assert cannot adapt {function.__module__}.{function.__qualname__}: "
+            f"it takes ({', '.join(parameters)}), and not ({', '.join(names)}) as in openrlhf 0.11.2 and vllm 0.29.0: "
+            "install those versions"
         )
 
 

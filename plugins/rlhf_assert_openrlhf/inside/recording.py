@@ -145,15 +145,15 @@ class _Moments:
         import torch
 
         advantages = torch.cat(self._advantages)
-        found = {"advantage": float(advantages.mean()), "advantage_std": float(advantages.std(correction=0))}
+        moments = {"advantage": float(advantages.mean()), "advantage_std": float(advantages.std(correction=0))}
         if self._surprises:
-            found["rollout/entropy"] = float(torch.cat(self._surprises).mean())
+            moments["rollout/entropy"] = float(torch.cat(self._surprises).mean())
         if self._values:
             values, returns = torch.cat(self._values), torch.cat(self._returns)
             variance = float(returns.var(correction=0))
             residual = float((returns - values).var(correction=0))
-            found["explained_variance"] = 1.0 - residual / variance if variance > 0.0 else float("nan")
-        return found
+            moments["explained_variance"] = 1.0 - residual / variance if variance > 0.0 else float("nan")
+        return moments
 
 
 def _texts(tokens: Any, mask: Any, tokenizer: Any) -> list[str]:

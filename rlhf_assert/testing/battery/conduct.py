@@ -25,7 +25,7 @@ def conduct_flaws(claims: Claims) -> Iterator[Flaw]:
     any_log: SearchStrategy[Log] = st.one_of(hostile, *planted, *claims.healthy)
     drawn = [
         *sample(hostile, claims.examples),
-        *(one.log for found in claims.planted for one in found),
+        *(one.log for planted in claims.planted for one in planted),
         *(log for logs in claims.calm for log in logs),
     ]
     make = claims.make

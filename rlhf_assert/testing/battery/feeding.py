@@ -76,18 +76,18 @@ class Flaw:
 
 def feed(make: Make, log: Log) -> Outcome:
     """Feed a log to a fresh detector; what it raises, or does against the protocol, is part of the outcome."""
-    found: list[Report] = []
+    reports: list[Report] = []
     detector = make()
     for index, row in enumerate(log):
-        error = _update(detector, index, row, found)
+        error = _update(detector, index, row, reports)
         if error:
-            return Outcome(tuple(found), error)
-    return Outcome(tuple(found))
+            return Outcome(tuple(reports), error)
+    return Outcome(tuple(reports))
 
 
 def feed_blocks(make: Make, log: Log) -> Outcome:
     """Feed a log to a fresh detector that has `absorb` (see `Detector`): calm rows in blocks, the others one by one."""
-    found: list[Report] = []
+    reports: list[Report] = []
     detector: Any = make()
     index = 0
     for part in as_columns(log).parts(BLOCK):
@@ -96,27 +96,27 @@ def feed_blocks(make: Make, log: Log) -> Outcome:
             absorbed = not isinstance(part, Row) and detector.absorb(part)
         if not absorbed:
             for place, row in enumerate(rows, index):
-                _update(detector, place, row, found)
+                _update(detector, place, row, reports)
         index += len(rows)
-    return Outcome(tuple(found))
+    return Outcome(tuple(reports))
 
 
-def _update(detector: Detector, index: int, row: Row, found: list[Report]) -> str:
+def _update(detector: Detector, index: int, row: Row, reports: list[Report]) -> str:
     """Feed one row, note what is reported, and return what is against the protocol, empty if nothing is."""
     before = dict(row.metrics)
-    finished, reported = getattr(detector, "finished", False), len(found)
+    finished, reported = getattr(detector, "finished", False), len(reports)
     try:
         for anomaly in detector.update(row.step, row.metrics):
             if type(anomaly) is not Anomaly:
                 return f"reports a {type(anomaly).__name__} at row {index}, and no Anomaly"
-            found.append(Report(index, anomaly))
+            reports.append(Report(index, anomaly))
     except Exception as raised:  # noqa: BLE001 - whatever a stranger's detector raises is the finding
         return f"{type(raised).__name__} at row {index}: {raised}"
     if row.metrics.keys() != before.keys() or any(row.metrics[name] is not before[name] for name in before):
         row.metrics.clear()
         row.metrics.update(before)
         return f"changes the metrics that it is given, at row {index}"
-    if finished and len(found) > reported:
+    if finished and len(reports) > reported:
         return f"reports at row {index}, although it said that it was finished"
     return ""
 

@@ -43,9 +43,9 @@ def _finds_flaws(claims: Claims, finds: Finds, drawn: tuple[Anomalous, ...]) -> 
     def missed(one: Anomalous) -> bool:
         return row_found(feed(claims.make, one.log), one.planted[0], finds) is None
 
-    found = [one for one in drawn if not missed(one)]
-    if tail_below(len(found), len(drawn), finds.power) < CHANCE:
-        detail = f"{what}: {len(found)} of {len(drawn)} within {finds.delay} rows, stated {share(finds.power)}"
+    hits = [one for one in drawn if not missed(one)]
+    if tail_below(len(hits), len(drawn), finds.power) < CHANCE:
+        detail = f"{what}: {len(hits)} of {len(drawn)} within {finds.delay} rows, stated {share(finds.power)}"
         example = smallest(finds.logs, missed)
         yield Flaw("finds what was planted", detail, example.log if example else ())
         return
@@ -54,14 +54,12 @@ def _finds_flaws(claims: Claims, finds: Finds, drawn: tuple[Anomalous, ...]) -> 
         def misplaced(one: Anomalous) -> bool:
             return not missed(one) and onset_off(claims, finds, one) > (finds.onset_within or 0)
 
-        wrong = sum(map(misplaced, found))
-        if tail_below(len(found) - wrong, len(found), finds.power) < CHANCE:
+        wrong = sum(map(misplaced, hits))
+        if tail_below(len(hits) - wrong, len(hits), finds.power) < CHANCE:
             example = smallest(finds.logs, misplaced)
-            detail = f"{what}: {wrong} of {len(found)} onsets are more than {finds.onset_within} rows off"
+            detail = f"{what}: {wrong} of {len(hits)} onsets are more than {finds.onset_within} rows off"
             yield Flaw("tells the onset", detail, example.log if example else ())
-    gapped = [
-        with_gaps(one) for one in found if one.planted[0].row >= MIN_BEFORE and one.planted[0].kind not in REMOVED
-    ]
+    gapped = [with_gaps(one) for one in hits if one.planted[0].row >= MIN_BEFORE and one.planted[0].kind not in REMOVED]
     blind = [one for one in gapped if missed(one)]
     if tail_above(len(blind), len(gapped), 1.0 - finds.power) < CHANCE:
         detail = (

@@ -169,13 +169,13 @@ def anomalous(
     """
     source = draw(healthy)
     if isinstance(source, Anomalous):
-        log, clean, found = source.log, source.clean, list(source.planted)
+        log, clean, placed = source.log, source.clean, list(source.planted)
     else:
         log = clean = log_of(source)
-        found = []
+        placed = []
     assume(len(log) > after + room)
     row = draw(st.integers(after, len(log) - 1 - room))
     for change in planted:
         log, what = plant(log, draw(change), row)
-        found.append(what)
-    return Anomalous(log=log, clean=clean, planted=tuple(found))
+        placed.append(what)
+    return Anomalous(log=log, clean=clean, planted=tuple(placed))

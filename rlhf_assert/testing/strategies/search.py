@@ -28,10 +28,10 @@ def smallest(
     met: list[Value] = []
 
     def remembered(value: Value) -> bool:
-        found = condition(value)
-        if found:
+        holds = condition(value)
+        if holds:
             met[:] = [value]
-        return found
+        return holds
 
     try:
         with warnings.catch_warnings():
