@@ -156,7 +156,7 @@ def expose(path: Path, put: Callable[[Path, Path], object]) -> None:
 
     Args:
         path: the folder; it must not be there yet.
-        put: makes what is at its first argument be found at its second: a link, or a copy.
+        put: called with a source and a target; makes the source available at the target, as a link or a copy.
     """
     path.mkdir()
     for name in EXPOSED:

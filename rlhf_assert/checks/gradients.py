@@ -29,7 +29,8 @@ from rlhf_assert.recording.run import Run
 
 UNMOVED = "unmoved-weights"
 JUMP, SETTLED, STAYS = 20.0, 5, 3
-"""A norm that grows as a training takes hold grows through what lies between, also where it grows 200 fold."""
+"""A jump multiplies the norm by `JUMP` from one step to the next, after `SETTLED` steps, for at least `STAYS` steps. Where a
+training takes hold the norm may grow 200 fold, but it passes through all values in between."""
 
 
 @check(

@@ -62,7 +62,11 @@ def train_here(
 
 
 def injectable(backend: Backend) -> frozenset[str]:
-    """Return the kinds of faults that a backend injects: those that its `faults` names, else all; or none at all."""
+    """Return the kinds of faults that a backend injects.
+
+    A backend whose `train` takes no `fault` injects none. Any other injects those that its attribute `faults` names, or
+    all if it has no such attribute.
+    """
     if "fault" not in inspect.signature(backend.train).parameters:
         return frozenset()
     return frozenset(getattr(backend, "faults", FAULTS))
