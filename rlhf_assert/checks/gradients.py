@@ -29,8 +29,8 @@ from rlhf_assert.recording.run import Run
 
 UNMOVED = "unmoved-weights"
 JUMP, SETTLED, STAYS = 20.0, 5, 3
-"""A jump multiplies the norm by `JUMP` from one step to the next, after `SETTLED` steps, for at least `STAYS` steps. Where a
-training takes hold the norm may grow 200 fold, but it passes through all values in between."""
+"""A jump multiplies the norm by `JUMP` from one step to the next, after `SETTLED` steps, for at least `STAYS` steps.
+Where a training takes hold the norm may grow 200 fold, but it passes through all values in between."""
 
 
 @check(
